@@ -337,7 +337,11 @@ fn value<'a>(raw: &'a str, a: &Attr) -> Cow<'a, str> {
     // XML 1.0 §3.3.3: literal white space becomes a space, after §2.11 made one line feed of CR LF.
     let mut out = String::with_capacity(v.len());
     let mut rest = v;
-    while let Some(i) = memchr::memchr3(b'&', b'\r', b'\n', rest.as_bytes()).into_iter().chain(memchr::memchr(b'\t', rest.as_bytes())).min() {
+    while let Some(i) = memchr::memchr3(b'&', b'\r', b'\n', rest.as_bytes())
+        .into_iter()
+        .chain(memchr::memchr(b'\t', rest.as_bytes()))
+        .min()
+    {
         out.push_str(&rest[..i]);
         let b = &rest.as_bytes()[i..];
         let used = match b[0] {

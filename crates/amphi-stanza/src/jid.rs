@@ -32,7 +32,11 @@ fn localpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
 
 fn domainpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
     let s = s.strip_suffix('.').unwrap_or(s);
-    if !s.is_empty() && s.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')) && !s.starts_with('.') && !s.contains("..") {
+    if !s.is_empty()
+        && s.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+        && !s.starts_with('.')
+        && !s.contains("..")
+    {
         return sized(Cow::Borrowed(s), "domain");
     }
     if s.starts_with('[') && s.ends_with(']') && s[1..s.len() - 1].parse::<std::net::Ipv6Addr>().is_ok() {
@@ -42,7 +46,12 @@ fn domainpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
         return Err(BadJid("domain"));
     }
     let out = idna::domain_to_unicode(s);
-    if out.1.is_err() || out.0.is_empty() || out.0.starts_with('.') || out.0.contains("..") || out.0.bytes().any(|b| b <= b' ' || matches!(b, b'@' | b'/' | b'<' | b'>' | b'&' | b'\'' | b'"')) {
+    if out.1.is_err()
+        || out.0.is_empty()
+        || out.0.starts_with('.')
+        || out.0.contains("..")
+        || out.0.bytes().any(|b| b <= b' ' || matches!(b, b'@' | b'/' | b'<' | b'>' | b'&' | b'\'' | b'"'))
+    {
         return Err(BadJid("domain"));
     }
     sized(Cow::Owned(out.0), "domain")
@@ -50,7 +59,10 @@ fn domainpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
 
 fn resourcepart(s: &str) -> Result<Cow<'_, str>, BadJid> {
     let plain = s.bytes().all(|b| matches!(b, 0x20..=0x7e));
-    sized(if plain { Cow::Borrowed(s) } else { stringprep::resourceprep(s).map_err(|_| BadJid("resource"))? }, "resource")
+    sized(
+        if plain { Cow::Borrowed(s) } else { stringprep::resourceprep(s).map_err(|_| BadJid("resource"))? },
+        "resource",
+    )
 }
 
 fn sized<'a>(s: Cow<'a, str>, what: &'static str) -> Result<Cow<'a, str>, BadJid> {
@@ -86,7 +98,9 @@ impl Jid {
     }
 
     fn join(local: Option<&str>, domain: &str, resource: Option<&str>) -> Self {
-        let mut s = String::with_capacity(local.map_or(0, |l| l.len() + 1) + domain.len() + resource.map_or(0, |r| r.len() + 1));
+        let mut s = String::with_capacity(
+            local.map_or(0, |l| l.len() + 1) + domain.len() + resource.map_or(0, |r| r.len() + 1),
+        );
         if let Some(l) = local {
             s.push_str(l);
             s.push('@');

@@ -261,7 +261,12 @@ impl StreamReader {
         };
         let s = Stanza::parse(Bytes::from(empty), &self.limits)?;
         let root = s.root();
-        let name = text.trim_start().trim_start_matches('<').split(|c: char| c.is_ascii_whitespace() || c == '>').next().unwrap_or_default();
+        let name = text
+            .trim_start()
+            .trim_start_matches('<')
+            .split(|c: char| c.is_ascii_whitespace() || c == '>')
+            .next()
+            .unwrap_or_default();
         let mut header = Header { name: name.to_owned(), default_ns: String::new(), prefixes: Vec::new() };
         for (n, v) in root.attrs() {
             if n == "xmlns" {
@@ -281,10 +286,15 @@ impl StreamReader {
         let start = text.len() - text.trim_start().len();
         let text = &text[start..];
         let tag_end = tag_end(text).ok_or(XmlError::NotWellFormed { at: 0, what: "no tag" })?;
-        let name_end = text[1..].find(|c: char| c.is_ascii_whitespace() || matches!(c, '>' | '/')).map_or(tag_end, |i| i + 1);
+        let name_end =
+            text[1..].find(|c: char| c.is_ascii_whitespace() || matches!(c, '>' | '/')).map_or(tag_end, |i| i + 1);
         let tag = &text[..tag_end];
         let mut add = String::new();
-        if h.default_ns != ns::CLIENT && !h.default_ns.is_empty() && !text[1..name_end].contains(':') && !declares(tag, "xmlns") {
+        if h.default_ns != ns::CLIENT
+            && !h.default_ns.is_empty()
+            && !text[1..name_end].contains(':')
+            && !declares(tag, "xmlns")
+        {
             push_decl(&mut add, "xmlns", &h.default_ns);
         }
         for (p, uri) in &h.prefixes {

@@ -9,7 +9,9 @@ fn parse(s: &'static str) -> Stanza {
 
 #[test]
 fn forwards_children_untouched_under_a_new_start_tag() {
-    let s = parse("<message to='a@b/c' type=\"groupchat\" xmlns='jabber:client'><body>1 &lt; 2</body><nick xmlns='n'>x</nick></message>");
+    let s = parse(
+        "<message to='a@b/c' type=\"groupchat\" xmlns='jabber:client'><body>1 &lt; 2</body><nick xmlns='n'>x</nick></message>",
+    );
     let out = s.rewrite().set("from", "r@m/n").unset("type").keep(|e| e.name() != "nick").stanza();
     assert_eq!(out.attr("from").unwrap(), "r@m/n");
     assert!(out.ty().is_none());
@@ -38,14 +40,26 @@ fn a_stream_is_cut_at_any_byte() {
             while let Some(e) = r.next_event().unwrap() {
                 got.push(match e {
                     StreamEvent::Header(h) => format!("header {}", h.attr("to").unwrap()),
-                    StreamEvent::Element(e) => format!("{} {} {}", e.root().ns(), e.root().name(), e.root().children().next().map(|c| c.text().into_owned()).unwrap_or_default()),
+                    StreamEvent::Element(e) => format!(
+                        "{} {} {}",
+                        e.root().ns(),
+                        e.root().name(),
+                        e.root().children().next().map(|c| c.text().into_owned()).unwrap_or_default()
+                    ),
                     StreamEvent::End => "end".to_owned(),
                 });
             }
         }
-        assert_eq!(got, [
-            "header x", "http://etherx.jabber.org/streams features ", "jabber:server:dialback result ",
-            "jabber:server message a]]", "end"
-        ], "chunks of {step}");
+        assert_eq!(
+            got,
+            [
+                "header x",
+                "http://etherx.jabber.org/streams features ",
+                "jabber:server:dialback result ",
+                "jabber:server message a]]",
+                "end"
+            ],
+            "chunks of {step}"
+        );
     }
 }
