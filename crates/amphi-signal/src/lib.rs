@@ -1,1 +1,37 @@
-//! placeholder
+//! The IO of the signaling roles: listeners, TLS, shards of connections, workers of rooms, links, the HTTP front.
+//!
+//! ```text
+//! front ──► shard (connections) ──► hub (rooms) ──► shards, links
+//! c2s   ──►                                   ──► virtual connections (focus, BOSH)
+//! ```
+//!
+//! Protocol rules are not here: streams are in `amphi-xmpp`, rooms in `amphi-room`, conferences in `amphi-focus`.
+
+mod addresses;
+mod backend;
+mod bosh;
+mod focus_task;
+mod front;
+mod hosts;
+mod http;
+mod hub_task;
+mod links;
+mod metrics;
+mod node;
+mod server;
+mod shard;
+mod tls;
+mod token;
+mod transport;
+mod virt;
+
+pub use addresses::AddressLimit;
+pub use focus_task::FocusHandle;
+pub use front::FrontSettings;
+pub use hosts::{Account, HostAuth};
+pub use links::{LinkSettings, PeerSettings};
+pub use node::FocusProxy;
+pub use server::{FocusTarget, FrontServer, HostSettings, NodeSettings, Server, ServerSettings, StartError};
+pub use shard::ShardSettings;
+pub use tls::{CertificateSource, TlsError, fingerprint};
+pub use token::{TokenError, TokenSettings};

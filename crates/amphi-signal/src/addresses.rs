@@ -1,0 +1,87 @@
+//! Connections per address: a limit that one host hits when it misbehaves, and a campus behind one address does not.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+/// New connections that one address may open.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressLimit {
+    /// Per second, in the long run.
+    pub rate: u32,
+    /// At once.
+    pub burst: u32,
+    /// Addresses that are remembered; beyond it the longest unused are forgotten.
+    pub remembered: usize,
+}
+
+impl Default for AddressLimit {
+    fn default() -> Self {
+        Self { rate: 500, burst: 20_000, remembered: 100_000 }
+    }
+}
+
+/// Token buckets per address; loopback is exempt.
+pub(crate) struct Addresses {
+    limit: AddressLimit,
+    buckets: Mutex<HashMap<IpAddr, (f64, Instant), foldhash::fast::RandomState>>,
+}
+
+impl Addresses {
+    pub(crate) fn new(limit: AddressLimit) -> Self {
+        Self { limit, buckets: Mutex::default() }
+    }
+
+    /// Whether this address may open one connection more now.
+    pub(crate) fn admit(&self, addr: IpAddr) -> bool {
+        self.admit_at(addr, Instant::now())
+    }
+
+    fn admit_at(&self, addr: IpAddr, now: Instant) -> bool {
+        if addr.is_loopback() {
+            return true;
+        }
+        // One customer has a whole /64 in IPv6.
+        let key = match addr {
+            IpAddr::V6(a) => IpAddr::V6((u128::from(a) & !0xffff_ffff_ffff_ffff).into()),
+            v4 => v4,
+        };
+        let (rate, burst) = (f64::from(self.limit.rate), f64::from(self.limit.burst));
+        let mut buckets = self.buckets.lock();
+        if buckets.len() >= self.limit.remembered {
+            // A full bucket says nothing that a new one would not say.
+            buckets.retain(|_, (n, at)| *n + now.duration_since(*at).as_secs_f64() * rate < burst);
+            if buckets.len() >= self.limit.remembered {
+                return true;
+            }
+        }
+        let (n, at) = buckets.entry(key).or_insert((burst, now));
+        *n = (*n + now.duration_since(*at).as_secs_f64() * rate).min(burst);
+        *at = now;
+        if *n >= 1.0 {
+            *n -= 1.0;
+            true
+        } else {
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_a_flood_does_not() {
+        let a = Addresses::new(AddressLimit { rate: 10, burst: 100, remembered: 2 });
+        let (t, campus) = (Instant::now(), IpAddr::from([192, 0, 2, 1]));
+        assert_eq!((0..200).filter(|_| a.admit_at(campus, t)).count(), 100);
+        assert_eq!((0..200).filter(|_| a.admit_at(campus, t + Duration::from_secs(2))).count(), 20);
+        assert!(a.admit_at(IpAddr::from([192, 0, 2, 2]), t));
+        assert!((0..500).all(|_| a.admit_at(IpAddr::from([127, 0, 0, 1]), t)));
+    }
+}

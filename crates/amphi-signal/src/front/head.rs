@@ -1,0 +1,177 @@
+//! The first request of a front connection, read just far enough to tell a WebSocket upgrade from the rest.
+
+use std::borrow::Cow;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// Bytes of a request head at most.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// What the front needs to know of a request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Length of the head, blank line included.
+    pub(crate) len: usize,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    /// Key of a WebSocket upgrade with the subprotocol `xmpp`.
+    pub(crate) upgrade: Option<Upgrade>,
+    /// `Authorization: Bearer`.
+    pub(crate) bearer: Option<String>,
+    /// Region header of the proxy.
+    pub(crate) region: Option<String>,
+    pub(crate) user_agent: Option<String>,
+    /// First address of `X-Forwarded-For`.
+    pub(crate) forwarded_for: Option<std::net::IpAddr>,
+}
+
+/// A WebSocket upgrade.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Upgrade {
+    pub(crate) key: String,
+    /// The subprotocol `xmpp` is among those offered.
+    pub(crate) xmpp: bool,
+}
+
+/// Reads until the head is complete. `None` when the peer closed or sent something that is no request.
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), region_header: &str) -> io::Result<Option<(Head, BytesMut)>> {
+    let mut buf = BytesMut::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut buf).await? == 0 {
+            return Ok(None);
+        }
+        match parse(&buf, region_header) {
+            Ok(Some(head)) => return Ok(Some((head, buf))),
+            Ok(None) if buf.len() < MAX_HEAD => {}
+            _ => return Ok(None),
+        }
+    }
+}
+
+fn parse(buf: &[u8], region_header: &str) -> Result<Option<Head>, httparse::Error> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut req = httparse::Request::new(&mut headers);
+    let len = match req.parse(buf)? {
+        httparse::Status::Complete(n) => n,
+        httparse::Status::Partial => return Ok(None),
+    };
+    let target = req.path.unwrap_or("/");
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut head = Head { len, path: path.to_owned(), query: query.to_owned(), ..Head::default() };
+    let (mut websocket, mut key, mut xmpp) = (false, None, false);
+    for h in req.headers.iter() {
+        let value = String::from_utf8_lossy(h.value);
+        match h.name {
+            n if n.eq_ignore_ascii_case("upgrade") => websocket = value.eq_ignore_ascii_case("websocket"),
+            n if n.eq_ignore_ascii_case("sec-websocket-key") => key = Some(value.into_owned()),
+            n if n.eq_ignore_ascii_case("sec-websocket-protocol") => {
+                xmpp |= value.split(',').any(|p| p.trim().eq_ignore_ascii_case("xmpp"));
+            }
+            n if n.eq_ignore_ascii_case("authorization") => head.bearer = bearer(&value),
+            n if n.eq_ignore_ascii_case(region_header) => head.region = Some(value.into_owned()),
+            n if n.eq_ignore_ascii_case("user-agent") => head.user_agent = Some(value.into_owned()),
+            n if n.eq_ignore_ascii_case("x-forwarded-for") => {
+                head.forwarded_for = value.split(',').next().and_then(|a| a.trim().parse().ok());
+            }
+            _ => {}
+        }
+    }
+    if websocket && req.method == Some("GET") {
+        head.upgrade = key.map(|key| Upgrade { key, xmpp });
+    }
+    Ok(Some(head))
+}
+
+/// The token of a `Bearer` header; the scheme may be missing, as in the reference.
+pub(crate) fn bearer(value: &str) -> Option<String> {
+    let v = value.trim();
+    let token = match v.get(..7) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("bearer ") => v[7..].trim(),
+        _ => v,
+    };
+    (!token.is_empty() && !token.contains(' ')).then(|| token.to_owned())
+}
+
+/// The tenant in front of a path: `/acme/xmpp-websocket` is `/xmpp-websocket` of tenant `acme`.
+pub(crate) fn split_tenant(path: &str) -> (Option<&str>, Cow<'_, str>) {
+    for known in ["/xmpp-websocket", "/http-bind", "/conference-request/v1"] {
+        if let Some(before) = path.strip_suffix(known) {
+            let tenant = before.strip_prefix('/').filter(|t| !t.is_empty() && !t.contains('/'));
+            if before.is_empty() || tenant.is_some() {
+                return (tenant, Cow::Borrowed(known));
+            }
+        }
+    }
+    (None, Cow::Borrowed(path))
+}
+
+/// A stream with bytes that were read ahead.
+pub(crate) struct Prefixed<S> {
+    prefix: Bytes,
+    inner: S,
+}
+
+impl<S> Prefixed<S> {
+    pub(crate) fn new(prefix: Bytes, inner: S) -> Self {
+        Self { prefix, inner }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let n = self.prefix.len().min(buf.remaining());
+        buf.put_slice(&self.prefix[..n]);
+        self.prefix.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, b: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, b)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_is_recognised_and_its_parts_are_found() {
+        let text = b"GET /acme/xmpp-websocket?room=Town&vnode=v1 HTTP/1.1\r\nHost: x\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: abc\r\nSec-WebSocket-Protocol: foo, xmpp\r\nAuthorization: Bearer t.t.t\r\nx_proxy_region: eu\r\n\r\nrest";
+        let h = parse(text, "x_proxy_region").unwrap().unwrap();
+        assert_eq!(h.len, text.len() - 4);
+        assert_eq!(split_tenant(&h.path), (Some("acme"), "/xmpp-websocket".into()));
+        assert_eq!(h.query, "room=Town&vnode=v1");
+        assert_eq!(h.upgrade, Some(Upgrade { key: "abc".into(), xmpp: true }));
+        assert_eq!((h.bearer.as_deref(), h.region.as_deref()), (Some("t.t.t"), Some("eu")));
+        assert!(parse(&text[..100], "x").unwrap().is_none());
+        assert!(parse(b"\x16\x03\x01\x02", "x").is_err());
+    }
+
+    #[test]
+    fn a_tenant_is_one_path_segment() {
+        assert_eq!(split_tenant("/xmpp-websocket").0, None);
+        assert_eq!(split_tenant("/a/b/xmpp-websocket"), (None, "/a/b/xmpp-websocket".into()));
+        assert_eq!(split_tenant("/a/conference-request/v1"), (Some("a"), "/conference-request/v1".into()));
+    }
+}

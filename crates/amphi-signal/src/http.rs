@@ -1,0 +1,217 @@
+//! HTTP for everything that is not a WebSocket: conference requests, health, metrics, BOSH, the page.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use amphi_focus::ConferenceRequest;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use prometheus_client::registry::Registry;
+
+use crate::bosh;
+use crate::focus_task::FocusHandle;
+use crate::front::{Peer, head};
+
+/// Where conference requests are answered.
+#[derive(Clone)]
+pub(crate) enum FocusAt {
+    /// Here.
+    Here(FocusHandle),
+    /// At another HTTP server: `http://127.0.0.1:8888`.
+    There(String),
+    /// Nowhere: this process neither runs nor knows the focus.
+    Nowhere,
+}
+
+/// What the handlers need.
+pub(crate) struct Http {
+    pub(crate) focus: FocusAt,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) health: Arc<dyn Health>,
+    pub(crate) page: &'static str,
+    pub(crate) cors_origins: Vec<String>,
+    pub(crate) request_bytes: usize,
+    pub(crate) bosh: bosh::Gate,
+    pub(crate) name: String,
+}
+
+/// Tells whether this process can do its work.
+pub(crate) trait Health: Send + Sync {
+    /// `Err` with a sentence for the operator when it cannot.
+    fn check(&self) -> Result<(), String>;
+    /// State as JSON for the health view.
+    fn report(&self) -> serde_json::Value;
+}
+
+/// Routes of the public front.
+pub(crate) fn front(http: Arc<Http>) -> Router {
+    common(http.clone())
+        .route("/", get(page))
+        .route("/xmpp-websocket", get(keep_alive))
+        .route("/{tenant}/xmpp-websocket", get(keep_alive))
+        .route("/http-bind", any(bosh::handle))
+        .route("/{tenant}/http-bind", any(bosh::handle))
+        .layer(middleware::from_fn_with_state(http.clone(), cors))
+        .with_state(http)
+}
+
+/// Routes of the focus' and operators' address.
+pub(crate) fn admin(http: Arc<Http>) -> Router {
+    common(http.clone()).layer(middleware::from_fn_with_state(http.clone(), cors)).with_state(http)
+}
+
+fn common(_: Arc<Http>) -> Router<Arc<Http>> {
+    Router::new()
+        .route("/conference-request/v1", any(conference_request))
+        .route("/{tenant}/conference-request/v1", any(conference_request))
+        .route("/about/health", get(health))
+        .route("/about/version", get(version))
+        .route("/about/status", get(status))
+        .route("/metrics", get(metrics))
+}
+
+async fn page(State(http): State<Arc<Http>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], http.page).into_response()
+}
+
+/// Clients fetch the WebSocket address as a keep-alive (`spec/client.md` 6.3).
+async fn keep_alive() -> &'static str {
+    "This is the XMPP WebSocket."
+}
+
+async fn health(State(http): State<Arc<Http>>) -> Response {
+    match http.health.check() {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    }
+}
+
+async fn status(State(http): State<Arc<Http>>) -> Response {
+    json(StatusCode::OK, &http.health.report())
+}
+
+async fn version(State(http): State<Arc<Http>>) -> Response {
+    json(
+        StatusCode::OK,
+        &serde_json::json!({ "name": http.name, "version": env!("CARGO_PKG_VERSION"), "os": std::env::consts::OS }),
+    )
+}
+
+async fn metrics(State(http): State<Arc<Http>>) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &http.registry) {
+        Ok(()) => {
+            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn json(status: StatusCode, v: &serde_json::Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], v.to_string()).into_response()
+}
+
+/// `POST /conference-request/v1` (`spec/focus.md` 2.2).
+async fn conference_request(
+    State(http): State<Arc<Http>>,
+    peer: Option<Extension<Peer>>,
+    method: Method,
+    headers: HeaderMap,
+    request: Request,
+) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::OK.into_response();
+    }
+    if method != Method::POST {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST, OPTIONS")]).into_response();
+    }
+    let Ok(body) = axum::body::to_bytes(request.into_body(), http.request_bytes).await else {
+        return (StatusCode::PAYLOAD_TOO_LARGE, "Bad request: body too large").into_response();
+    };
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(head::bearer);
+    let peer = forwarded(&headers).or(peer.map(|p| p.0.0)).unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    match &http.focus {
+        FocusAt::Here(focus) => {
+            let answer = match ConferenceRequest::from_json(&body, bearer.as_deref()) {
+                Ok(r) => focus.request(r, peer).await,
+                Err(e) => Err(e),
+            };
+            match answer {
+                Ok(a) => json(StatusCode::OK, &a.to_json()),
+                Err(e) => {
+                    let (status, text) = e.http();
+                    (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), text).into_response()
+                }
+            }
+        }
+        FocusAt::There(base) => forward(base, body, bearer, peer).await,
+        FocusAt::Nowhere => {
+            (StatusCode::NOT_FOUND, "Conference requests are not answered here: this process has no focus.").into_response()
+        }
+    }
+}
+
+fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+    headers.get("x-forwarded-for")?.to_str().ok()?.split(',').next()?.trim().parse().ok()
+}
+
+/// Hands a conference request to the focus of another process.
+async fn forward(base: &str, body: Bytes, bearer: Option<String>, peer: IpAddr) -> Response {
+    let host = base.trim_start_matches("http://").trim_end_matches('/');
+    let mut req = hyper::Request::post("/conference-request/v1")
+        .header(header::HOST, host)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("x-forwarded-for", peer.to_string());
+    if let Some(b) = bearer {
+        req = req.header(header::AUTHORIZATION, format!("Bearer {b}"));
+    }
+    match req.body(http_body_util::Full::new(body)) {
+        Ok(req) => match call(host, req).await {
+            Ok((status, _, bytes)) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+            Err(e) => {
+                tracing::warn!(error = %e, "The focus is out of reach.");
+                (StatusCode::BAD_GATEWAY, "The focus is out of reach.").into_response()
+            }
+        },
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// One HTTP request to another process.
+pub(crate) async fn call(
+    host: &str,
+    req: hyper::Request<http_body_util::Full<Bytes>>,
+) -> Result<(StatusCode, HeaderMap, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    use http_body_util::BodyExt as _;
+    let stream = tokio::net::TcpStream::connect(host).await?;
+    stream.set_nodelay(true)?;
+    let (mut sender, conn) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
+    tokio::spawn(conn);
+    let answer = sender.send_request(req).await?;
+    let (parts, body) = answer.into_parts();
+    Ok((parts.status, parts.headers, body.collect().await?.to_bytes()))
+}
+
+/// Cross-origin rules: clients may come from another origin than ours (`spec/client.md` 7.1).
+async fn cors(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let preflight = request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if preflight { StatusCode::OK.into_response() } else { next.run(request).await };
+    let allowed = |o: &HeaderValue| {
+        http.cors_origins.iter().any(|a| a == "*" || o.to_str().is_ok_and(|o| o == a))
+    };
+    if let Some(o) = origin.filter(allowed) {
+        let h = response.headers_mut();
+        h.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, o);
+        h.insert(header::VARY, HeaderValue::from_static("Origin"));
+        h.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
+        h.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type, Authorization"));
+        h.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    }
+    response
+}

@@ -1,0 +1,120 @@
+//! The shell around a hub: waits for input or a deadline, lets the hub work, and carries out what it wants.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use amphi_room::{Hub, Input, Output, RoomId};
+use tokio::sync::mpsc;
+
+use crate::node::Node;
+use crate::shard::{Op, ShardMsg, VIRTUAL, shard_of};
+
+/// Input that is taken in before the shards hear of it.
+const BATCH: usize = 32;
+
+/// Runs one hub of a node until its senders are gone.
+pub(crate) async fn run(node: Arc<Node>, mut hub: Hub, mut rx: mpsc::Receiver<Input>) {
+    let mut out = Outbound::new(node.shards.len());
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        match hub.poll_timeout() {
+            Some(at) => {
+                tokio::select! {
+                    biased;
+                    n = rx.recv_many(&mut batch, BATCH) => if n == 0 { return },
+                    () = tokio::time::sleep_until(at.into()) => batch.push(Input::Tick),
+                }
+            }
+            None => {
+                if rx.recv_many(&mut batch, BATCH).await == 0 {
+                    return;
+                }
+            }
+        }
+        for input in batch.drain(..) {
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+            hub.handle(Instant::now(), wall, input);
+            while let Some(o) = hub.poll_output() {
+                out.take(&node, o);
+            }
+        }
+        out.send(&node).await;
+    }
+}
+
+/// What waits to be sent to each shard.
+struct Outbound {
+    shards: Vec<Vec<Op>>,
+    virt: Vec<Op>,
+    /// Which shards have members of a room: bit 63 is the virtual one.
+    rooms: HashMap<RoomId, HashMap<u8, u32>, foldhash::fast::RandomState>,
+}
+
+impl Outbound {
+    fn new(shards: usize) -> Self {
+        Self { shards: (0..shards).map(|_| Vec::new()).collect(), virt: Vec::new(), rooms: HashMap::default() }
+    }
+
+    fn push(&mut self, shard: u8, op: Op) {
+        if shard == VIRTUAL {
+            self.virt.push(op);
+        } else if let Some(list) = self.shards.get_mut(shard as usize) {
+            list.push(op);
+        }
+    }
+
+    fn take(&mut self, node: &Node, o: Output) {
+        match o {
+            Output::Join { room, conn, group } => {
+                let shard = shard_of(conn);
+                *self.rooms.entry(room).or_default().entry(shard).or_default() += 1;
+                self.push(shard, Op::Join(room, conn, group));
+            }
+            Output::Leave { room, conn } => {
+                let shard = shard_of(conn);
+                if let Some(shards) = self.rooms.get_mut(&room)
+                    && let Some(n) = shards.get_mut(&shard)
+                {
+                    *n -= 1;
+                    if *n == 0 {
+                        shards.remove(&shard);
+                    }
+                }
+                self.push(shard, Op::Leave(room, conn));
+            }
+            Output::Destroyed { room } => {
+                for shard in self.rooms.remove(&room).into_iter().flatten().map(|(s, _)| s) {
+                    self.push(shard, Op::Destroyed(room));
+                }
+            }
+            Output::Broadcast(b) => {
+                let shards: Vec<u8> = self.rooms.get(&b.room).into_iter().flat_map(HashMap::keys).copied().collect();
+                for shard in shards {
+                    self.push(shard, Op::Broadcast(b.clone()));
+                }
+            }
+            Output::Send { conn, stanza } => self.push(shard_of(conn), Op::Send(conn, stanza)),
+            Output::SendFrames { conn, frames } => self.push(shard_of(conn), Op::Frames(conn, frames)),
+            Output::Route(stanza) => {
+                if let Some((conn, bytes)) = node.route_out(stanza) {
+                    self.push(shard_of(conn), Op::Send(conn, bytes));
+                }
+            }
+            Output::Promised { room, username, ttl } => node.promise(room, username, ttl),
+        }
+    }
+
+    async fn send(&mut self, node: &Node) {
+        if !self.virt.is_empty() {
+            node.virt.ops(std::mem::take(&mut self.virt));
+        }
+        for (i, list) in self.shards.iter_mut().enumerate() {
+            if !list.is_empty()
+                && let Some(s) = node.shards.get(i as u8)
+            {
+                s.send(ShardMsg::Ops(std::mem::take(list))).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! The signaling roles of a process, started from settings that have been checked.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use amphi_focus::{Focus, FocusConfig, NodeId};
+use amphi_room::Hub;
+use amphi_stanza::{BareJid, FullJid};
+use amphi_xmpp::c2s::{HostInfo, HostProfile, ResourcePolicy, Resumption, StartTlsPolicy, UrlParams};
+use amphi_xmpp::client::ClientConfig;
+use amphi_xmpp::sasl::Mechanism;
+use amphi_xmpp::services::{ExternalService, HostServices, Identity, Item};
+use bytes::BytesMut;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::addresses::{AddressLimit, Addresses};
+use crate::bosh;
+use crate::focus_task::{self, FocusHandle, FocusLink};
+use crate::front::{self, Front, FrontSettings, Target};
+use crate::hosts::{Host, HostAuth};
+use crate::http::{self, FocusAt, Health, Http};
+use crate::hub_task;
+use crate::links::{LinkSettings, Links};
+use crate::metrics::Metrics;
+use crate::node::{FocusProxy, Node, Parts};
+use crate::shard::{NewConn, NewFraming, ShardMsg, ShardSettings, Shards};
+use crate::tls::{CertificateSource, ServerTls, TlsError};
+use crate::transport::RawTransport;
+use crate::virt::Virtual;
+
+/// A virtual host.
+#[derive(Clone, Debug)]
+pub struct HostSettings {
+    /// Domain.
+    pub name: String,
+    /// How people log in.
+    pub auth: HostAuth,
+    /// Accounts with an administrator's rights.
+    pub admins: Vec<BareJid>,
+    /// Components and facts in the answer to service discovery, and announced at login if `announce`.
+    pub identities: Vec<Identity>,
+    /// Features likewise.
+    pub features: Vec<String>,
+    /// Push the list at login: hosts for people.
+    pub announce: bool,
+    /// STUN and TURN.
+    pub external: Vec<ExternalService>,
+    /// How long a broken stream may be resumed.
+    pub resume: Duration,
+}
+
+/// A signaling node.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// `main`, or the name of a visitor node.
+    pub name: String,
+    /// Its rooms.
+    pub rooms: amphi_room::NodeConfig,
+    /// Its virtual hosts; the first speaks for the node.
+    pub hosts: Vec<HostSettings>,
+    /// Addresses that answer discovery and pings: MUC services and side components.
+    pub components: Vec<String>,
+    /// The focus' proxy address.
+    pub focus_proxy: Option<FocusProxy>,
+    /// Client streams over TCP.
+    pub c2s: Option<SocketAddr>,
+    /// Local addresses on which TCP counts as protected.
+    pub secure_interfaces: Vec<IpAddr>,
+    /// Links to nodes elsewhere.
+    pub links: LinkSettings,
+    /// Nodes of this process that are linked in memory: name and the domains that are reached there.
+    pub memory_links: Vec<(String, Vec<String>)>,
+    /// Workers that share the rooms.
+    pub hubs: usize,
+}
+
+/// Where the focus finds a node.
+#[derive(Clone, Debug)]
+pub enum FocusTarget {
+    /// In this process, under this address.
+    Memory {
+        /// Name of the node.
+        node: String,
+        /// Address of the focus there.
+        jid: FullJid,
+    },
+    /// Elsewhere.
+    Tcp {
+        /// Host and port.
+        address: String,
+        /// Login.
+        config: Box<ClientConfig>,
+    },
+}
+
+/// The HTTP front.
+#[derive(Clone, Debug)]
+pub struct FrontServer {
+    /// Address.
+    pub listen: SocketAddr,
+    /// Limits.
+    pub settings: FrontSettings,
+    /// HTTPS.
+    pub tls: bool,
+    /// Fronts of nodes elsewhere, by name; `main` is the main node.
+    pub there: HashMap<String, SocketAddr>,
+}
+
+/// Everything a process runs.
+pub struct ServerSettings {
+    /// Threads that own connections.
+    pub shards: usize,
+    /// Connections.
+    pub shard: ShardSettings,
+    /// Nodes.
+    pub nodes: Vec<NodeSettings>,
+    /// HTTP for people.
+    pub front: Option<FrontServer>,
+    /// HTTP for the focus' requests and for operators.
+    pub admin: Option<SocketAddr>,
+    /// Certificate.
+    pub certificate: CertificateSource,
+    /// The focus, and where it finds its nodes.
+    pub focus: Option<(FocusConfig, Vec<(NodeId, FocusTarget)>)>,
+    /// HTTP server of a focus elsewhere.
+    pub focus_http: Option<String>,
+    /// Origins that may use HTTP; `*` is any.
+    pub cors_origins: Vec<String>,
+    /// The page at `/`.
+    pub page: &'static str,
+    /// Connections per address.
+    pub addresses: AddressLimit,
+    /// Name in `/about/version`.
+    pub name: String,
+}
+
+/// Starting failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// A certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Threads.
+    #[error("cannot start threads: {0}")]
+    Threads(std::io::Error),
+    /// A name in the settings has no meaning.
+    #[error("{0}")]
+    Settings(String),
+}
+
+/// The running roles of a process.
+pub struct Server {
+    nodes: HashMap<String, Arc<Node>>,
+    shards: Arc<Shards>,
+    tls: Arc<ServerTls>,
+    focus: Option<FocusHandle>,
+    tasks: Vec<tokio::task::AbortHandle>,
+}
+
+struct HealthOf {
+    nodes: Vec<Arc<Node>>,
+    has_focus: bool,
+    targets: usize,
+    metrics: Arc<Metrics>,
+}
+
+impl Health for HealthOf {
+    fn check(&self) -> Result<(), String> {
+        for n in &self.nodes {
+            if let Some(p) = &n.focus_proxy
+                && !n.has_session_of(&p.target)
+            {
+                return Err(format!("node {}: the focus {} is not connected", n.name, p.target));
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> serde_json::Value {
+        let nodes: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|n| {
+                serde_json::json!({
+                    "name": n.name,
+                    "domain": n.rooms.host,
+                    "sessions": n.session_count(),
+                    "rooms": n.gauge(&self.metrics.rooms),
+                    "stage": n.occupants("stage"),
+                    "audience": n.occupants("visitor"),
+                    "focus": n.focus_proxy.as_ref().map(|p| n.has_session_of(&p.target)),
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "healthy": self.check().is_ok(),
+            "problem": self.check().err(),
+            "nodes": nodes,
+            "focus": self.has_focus.then_some(self.targets),
+            "socketWrites": self.metrics.socket_writes.get(),
+            "stanzasOut": self.metrics.stanzas_out.get(),
+        })
+    }
+}
+
+impl Server {
+    /// Starts everything; when it returns, all listeners accept.
+    ///
+    /// # Errors
+    /// What keeps a part from starting.
+    pub async fn start(settings: ServerSettings) -> Result<Self, StartError> {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let registry = Arc::new(registry);
+        let names: Vec<String> = settings
+            .nodes
+            .iter()
+            .flat_map(|n| n.hosts.iter().map(|h| h.name.clone()).chain(n.components.iter().cloned()))
+            .collect();
+        let tls = ServerTls::load(settings.certificate.clone(), names, true)?;
+        let front_tls = ServerTls::load(settings.certificate.clone(), vec!["localhost".to_owned()], false)?;
+        let shard_settings = Arc::new(settings.shard.clone());
+        let shards = Shards::start(settings.shards.max(1), shard_settings, &metrics).map_err(StartError::Threads)?;
+        let virt = Arc::new(Virtual::default());
+
+        let mut nodes: HashMap<String, Arc<Node>> = HashMap::new();
+        let mut order = Vec::new();
+        for n in &settings.nodes {
+            let node = Node::new(parts(n, &tls), shards.clone(), virt.clone(), metrics.clone());
+            nodes.insert(n.name.clone(), node.clone());
+            order.push(node);
+        }
+        let mut tasks = Vec::new();
+        for (n, node) in settings.nodes.iter().zip(&order) {
+            start_hubs(n, node);
+            let mut here = Vec::new();
+            for (name, domains) in &n.memory_links {
+                let target = nodes.get(name).ok_or_else(|| StartError::Settings(format!("no node {name} in this process")))?;
+                here.push((domains.clone(), target.clone()));
+            }
+            let links = Links::start(node, n.links.clone(), &here, Some(tls.clone()));
+            if let Some(addr) = n.links.listen {
+                let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
+                tasks.push(tokio::spawn(links.clone().serve(listener)).abort_handle());
+            }
+            links.open(&n.rooms.host);
+            if let Some(addr) = n.c2s {
+                let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
+                tasks.push(tokio::spawn(serve_c2s(listener, node.clone(), n.secure_interfaces.clone())).abort_handle());
+            }
+        }
+        if !tls.is_ephemeral() {
+            tasks.push(tokio::spawn(tls.clone().watch()).abort_handle());
+            tasks.push(tokio::spawn(front_tls.clone().watch()).abort_handle());
+        }
+
+        let targets = settings.focus.as_ref().map_or(0, |f| f.1.len());
+        let focus = match settings.focus {
+            Some((config, targets)) => {
+                let mut links = Vec::new();
+                for (id, target) in targets {
+                    links.push((id, match target {
+                        FocusTarget::Memory { node, jid } => {
+                            let node = nodes.get(&node).ok_or_else(|| StartError::Settings(format!("no node {node} in this process")))?;
+                            FocusLink::Memory(node.clone(), jid)
+                        }
+                        FocusTarget::Tcp { address, config } => FocusLink::Tcp { address, config },
+                    }));
+                }
+                Some(focus_task::start(Focus::new(config), links, metrics.clone()))
+            }
+            None => None,
+        };
+        let focus_at = match (&focus, settings.focus_http) {
+            (Some(h), _) => FocusAt::Here(h.clone()),
+            (None, Some(base)) => FocusAt::There(base),
+            (None, None) => FocusAt::Nowhere,
+        };
+
+        let there = settings.front.as_ref().map(|f| f.there.clone()).unwrap_or_default();
+        let mut vnodes: HashMap<String, Target> =
+            there.iter().filter(|(n, _)| *n != "main").map(|(n, a)| (n.clone(), Target::There(*a))).collect();
+        let mut main = there.get("main").map(|a| Target::There(*a));
+        for node in &order {
+            if node.rooms.main().is_some() {
+                main = Some(Target::Here(node.clone()));
+            } else {
+                vnodes.insert(node.name.clone(), Target::Here(node.clone()));
+            }
+        }
+        let region_header = settings.front.as_ref().map_or_else(String::new, |f| f.settings.region_header.clone());
+        let health = Arc::new(HealthOf { nodes: order.clone(), has_focus: focus.is_some(), targets, metrics: metrics.clone() });
+        let app = Arc::new(Http {
+            focus: focus_at,
+            registry,
+            health,
+            page: settings.page,
+            cors_origins: settings.cors_origins,
+            request_bytes: 64 * 1024,
+            bosh: bosh::Gate {
+                main: main.clone(),
+                vnodes: vnodes.clone(),
+                metrics: metrics.clone(),
+                config: bosh::config(settings.shard.limits),
+                region_header,
+                sessions: Arc::default(),
+            },
+            name: settings.name,
+        });
+        if let Some(f) = settings.front {
+            let front = Arc::new(Front {
+                main,
+                vnodes,
+                shards: shards.clone(),
+                router: http::front(app.clone()),
+                tls: f.tls.then(|| front_tls.clone()),
+                metrics: metrics.clone(),
+                addresses: Arc::new(Addresses::new(settings.addresses)),
+                turns: Arc::new(Semaphore::new(f.settings.handshakes)),
+                queue: Arc::new(Semaphore::new(f.settings.waiting)),
+                settings: f.settings,
+            });
+            let listener = front::listen(f.listen).map_err(|e| StartError::Listen(f.listen, e))?;
+            tasks.push(tokio::spawn(front.serve(listener)).abort_handle());
+        }
+        if let Some(addr) = settings.admin {
+            let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
+            let router = http::admin(app);
+            tasks.push(
+                tokio::spawn(async move {
+                    if let Err(e) = axum::serve(listener, router).await {
+                        tracing::error!(error = %e, "The administration's listener failed.");
+                    }
+                })
+                .abort_handle(),
+            );
+        }
+        Ok(Self { nodes, shards, tls, focus, tasks })
+    }
+
+    /// Fingerprint of the certificate that servers see: what a peer pins.
+    pub fn fingerprint(&self) -> String {
+        self.tls.fingerprint()
+    }
+
+    /// The focus, if it runs here.
+    pub fn focus(&self) -> Option<&FocusHandle> {
+        self.focus.as_ref()
+    }
+
+    /// Names of the nodes that run here.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.nodes.keys().map(String::as_str)
+    }
+
+    /// Stops accepting and closes all streams with `system-shutdown`.
+    pub async fn stop(&self) {
+        for t in &self.tasks {
+            t.abort();
+        }
+        for i in 0..self.shards.len() {
+            if let Some(s) = self.shards.get(i as u8) {
+                s.send(ShardMsg::Shutdown).await;
+            }
+        }
+    }
+}
+
+fn parts(n: &NodeSettings, tls: &Arc<ServerTls>) -> Parts {
+    let main_services = n.hosts.first().map(|h| Arc::new(services(h)));
+    let hosts = n
+        .hosts
+        .iter()
+        .map(|h| {
+            let (mechanisms, people) = match &h.auth {
+                HostAuth::Anonymous | HostAuth::Token(_) => (vec![Mechanism::Anonymous], true),
+                HostAuth::Accounts(_) => (vec![Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain], false),
+                HostAuth::SharedSecret(_) => (vec![Mechanism::Plain], false),
+            };
+            let info = HostInfo {
+                name: h.name.clone(),
+                mechanisms,
+                starttls: StartTlsPolicy::Required,
+                sm: Some(Resumption { max: h.resume }),
+                resource: if people { ResourcePolicy::Generated } else { ResourcePolicy::Requested },
+            };
+            let services = services(h);
+            let announced = match &main_services {
+                Some(m) if people => m.clone(),
+                _ => Arc::new(self::services(h)),
+            };
+            let host = Host {
+                profile: Arc::new(HostProfile::new(info)),
+                auth: h.auth.clone(),
+                services,
+                announce: h.announce,
+                announced,
+                admins: h.admins.clone(),
+                resume: h.resume,
+            };
+            (h.name.clone(), host)
+        })
+        .collect();
+    let components =
+        n.components.iter().map(|c| (c.clone(), HostServices::new(c.clone(), &[], &[], Vec::new(), Vec::new()))).collect();
+    Parts {
+        name: n.name.clone(),
+        rooms: Arc::new(n.rooms.clone()),
+        hosts,
+        components,
+        focus_proxy: n.focus_proxy.clone(),
+        tls: Some(tls.clone()),
+    }
+}
+
+fn services(h: &HostSettings) -> HostServices {
+    let items = h
+        .identities
+        .iter()
+        .filter(|i| i.category == "component")
+        .map(|i| Item { jid: i.name.clone(), name: None })
+        .collect();
+    HostServices::new(h.name.clone(), &h.identities, &h.features, items, h.external.clone())
+}
+
+fn start_hubs(n: &NodeSettings, node: &Arc<Node>) {
+    let count = n.hubs.clamp(1, 64);
+    let mut senders = Vec::new();
+    let mut receivers = Vec::new();
+    for _ in 0..count {
+        let (tx, rx) = mpsc::channel(4096);
+        senders.push(tx);
+        receivers.push(rx);
+    }
+    let _ = node.hubs.set(senders);
+    for (i, rx) in receivers.into_iter().enumerate() {
+        let hub = Hub::new(node.rooms.clone(), rand::random(), node.hub_index(i));
+        tokio::spawn(hub_task::run(node.clone(), hub, rx));
+    }
+}
+
+/// Accepts client streams over TCP.
+async fn serve_c2s(listener: TcpListener, node: Arc<Node>, secure: Vec<IpAddr>) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                let _ = socket.set_nodelay(true);
+                let trusted = socket.local_addr().is_ok_and(|a| secure.contains(&a.ip()));
+                let Ok(socket) = socket.into_std() else { continue };
+                let shard = node.shards.pick();
+                let Some(s) = node.shards.get(shard) else { continue };
+                s.send(ShardMsg::Adopt(Box::new(NewConn {
+                    transport: RawTransport { socket, tls: None },
+                    framing: NewFraming::Tcp { trusted },
+                    early: BytesMut::new(),
+                    node: node.clone(),
+                    params: UrlParams::default(),
+                    permit: None,
+                    peer: peer.ip(),
+                })))
+                .await;
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "Accepting a client stream failed.");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
