@@ -1,1 +1,4 @@
 //! placeholder
+
+pub mod link;
+pub mod s2s;
