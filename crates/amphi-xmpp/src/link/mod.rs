@@ -10,8 +10,8 @@ pub(crate) mod wire;
 use amphi_stanza::{StreamEvent, XmlError};
 
 pub(crate) use features::Features;
+pub(crate) use outbox::Outbox;
 pub use outbox::QueueLimits;
-pub(crate) use outbox::{BadAck, Outbox};
 pub(crate) use outlet::Outlet;
 
 /// What happened to the connection that carries a stream.

@@ -580,6 +580,9 @@ impl Incoming {
         if self.remote.is_none() {
             self.remote = Some(pair.from.clone());
         }
+        if self.holding.is_some() && self.primary.is_none() {
+            self.holding = Some(now + self.config.hold_back);
+        }
         self.authenticated(pair);
     }
 
