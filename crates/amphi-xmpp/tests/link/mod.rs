@@ -246,8 +246,11 @@ impl World {
     }
 
     fn keep(&mut self, mut a: Acceptor) {
-        if let Some(s) = a.stream.suspend() {
-            self.sessions.insert(s.id().to_owned(), s);
+        match a.stream.suspend() {
+            Some(s) => {
+                self.sessions.insert(s.id().to_owned(), s);
+            }
+            None => a.stream.take_unsent().into_iter().rev().for_each(|s| self.back.push_front(s)),
         }
     }
 
@@ -299,11 +302,13 @@ impl World {
                     }
                 }
                 IncomingOutput::ResumeRequested { id } => {
-                    for mut z in std::mem::take(&mut self.zombies) {
-                        if let Some(s) = z.stream.suspend() {
-                            self.sessions.insert(s.id().to_owned(), s);
-                        }
+                    // The new connection stays where it is while the old ones are put away.
+                    let new = self.inc.take();
+                    for z in std::mem::take(&mut self.zombies) {
+                        self.keep(z);
                     }
+                    self.inc = new;
+                    let Some(a) = &mut self.inc else { unreachable!() };
                     let session = self.sessions.remove(&id);
                     a.stream.resume(self.now, session);
                 }
