@@ -1,0 +1,142 @@
+//! The wire forms that every stream needs: header, stream errors, stream management elements, and stanzas between the
+//! namespaces of clients and of servers.
+
+use amphi_stanza::{Element, Limits, Stanza, XmlError, XmlWriter, ns};
+use bytes::Bytes;
+
+/// `</stream:stream>`.
+pub(crate) const END: &[u8] = b"</stream:stream>";
+
+/// The attributes of a stream header.
+#[derive(Default)]
+pub(crate) struct Header<'a> {
+    pub(crate) xmlns: &'a str,
+    pub(crate) from: Option<&'a str>,
+    pub(crate) to: Option<&'a str>,
+    pub(crate) id: Option<&'a str>,
+}
+
+impl Header<'_> {
+    /// The start tag, which stays open.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let mut w = XmlWriter::new();
+        w.open_ns("stream:stream", self.xmlns).attr("xmlns:stream", ns::STREAM);
+        if self.xmlns == ns::SERVER {
+            // XEP-0220 §2.1.1: the prefix tells that dialback is understood.
+            w.attr("xmlns:db", ns::DIALBACK);
+        }
+        w.attr_opt("from", self.from).attr_opt("to", self.to).attr_opt("id", self.id);
+        w.attr("version", "1.0").attr("xml:lang", "en");
+        let tag = w.finish_string();
+        let mut out = b"<?xml version='1.0'?>".to_vec();
+        out.extend_from_slice(tag.trim_end_matches("/>").as_bytes());
+        out.push(b'>');
+        out
+    }
+}
+
+/// `<stream:error/>` and the end of the stream.
+pub(crate) fn stream_error(condition: &'static str, text: Option<&str>) -> Vec<u8> {
+    let mut w = XmlWriter::new();
+    w.open("stream:error").empty(condition, ns::STREAMS_ERR);
+    if let Some(t) = text {
+        w.open_ns("text", ns::STREAMS_ERR).text(t).close();
+    }
+    let mut out = w.finish_string().into_bytes();
+    out.extend_from_slice(END);
+    out
+}
+
+/// Condition and text of a received `<stream:error/>`.
+pub(crate) fn read_stream_error(e: &Stanza) -> (String, Option<String>) {
+    let mut condition = None;
+    let mut text = None;
+    for c in e.children().filter(|c| c.ns() == ns::STREAMS_ERR) {
+        if c.name() == "text" {
+            text = Some(c.text().into_owned());
+        } else if condition.is_none() {
+            condition = Some(c.name().to_owned());
+        }
+    }
+    (condition.unwrap_or_else(|| "undefined-condition".to_owned()), text)
+}
+
+/// An element without content in a namespace of its own.
+pub(crate) fn empty(name: &'static str, xmlns: &str) -> Bytes {
+    let mut w = XmlWriter::new();
+    w.empty(name, xmlns);
+    w.finish()
+}
+
+/// `<r/>` (XEP-0198 §4).
+pub(crate) fn ack_request() -> Bytes {
+    empty("r", ns::SM)
+}
+
+/// `<a h=''/>`.
+pub(crate) fn ack(h: u32) -> Bytes {
+    let mut w = XmlWriter::new();
+    w.open_ns("a", ns::SM).attr("h", h);
+    w.finish()
+}
+
+/// The `h` of an element of stream management.
+pub(crate) fn read_h(e: &Element<'_>) -> Option<u32> {
+    e.attr("h")?.parse().ok()
+}
+
+/// The bytes of a stanza inside a stream whose default namespace is that of its stanzas: without an own declaration.
+pub(crate) fn stanza_bytes(s: &Stanza) -> Bytes {
+    s.rewrite().unset("xmlns").finish()
+}
+
+/// A stanza received between servers as it travels inside a node: in `jabber:client`, as are its children that lean on
+/// the stream's namespace.
+///
+/// # Errors
+/// If the copy exceeds the limits.
+pub(crate) fn into_client(s: Stanza, limits: &Limits) -> Result<Stanza, XmlError> {
+    if s.root().ns() != ns::SERVER {
+        return Ok(s);
+    }
+    Stanza::parse(s.rewrite().set("xmlns", ns::CLIENT).finish(), limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(s: &'static str) -> Stanza {
+        Stanza::parse(Bytes::from_static(s.as_bytes()), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_header_is_an_open_tag() {
+        let h = Header { xmlns: ns::SERVER, from: Some("a.example"), to: Some("b'.example"), id: None }.write();
+        let text = String::from_utf8(h).unwrap();
+        assert!(text.ends_with("xml:lang='en'>"), "{text}");
+        assert!(text.contains("to='b&apos;.example'"), "{text}");
+        assert!(text.contains("xmlns:db='jabber:server:dialback'"), "{text}");
+    }
+
+    #[test]
+    fn children_of_a_servers_stanza_come_in_the_clients_namespace() {
+        let s = parse("<message xmlns='jabber:server' from='a' to='b'><body>x</body></message>");
+        let s = into_client(s, &Limits::default()).unwrap();
+        assert!(s.child("body", ns::CLIENT).is_some());
+        let back = stanza_bytes(&s);
+        assert_eq!(&back[..], b"<message from='a' to='b'><body>x</body></message>");
+    }
+
+    #[test]
+    fn a_stream_error_is_written_as_it_is_read() {
+        let bytes = stream_error("policy-violation", Some("no"));
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.ends_with("</stream:error></stream:stream>"));
+        let e = parse(
+            "<s:error xmlns:s='http://etherx.jabber.org/streams'>\
+             <reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></s:error>",
+        );
+        assert_eq!(read_stream_error(&e), ("reset".to_owned(), None));
+    }
+}
