@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use amphi_stanza::{Limits, Stanza, StanzaKind};
 
@@ -375,4 +376,148 @@ fn long_queue_is_spread_over_answers() {
     p.send(102, "");
     assert_eq!(p.answers().len(), 1);
     assert_eq!(p.session.queued_bytes(), 0);
+}
+
+/// A client that follows the rules over a bad network.
+struct Faulty {
+    peer: Peer,
+    next_rid: u64,
+    next_http: u64,
+    /// Requests without an answer that the client has seen: id, HTTP request, and the elements in it.
+    pending: Vec<(u64, u64, String)>,
+    /// What the answers said, by id.
+    answers: std::collections::BTreeMap<u64, String>,
+    http: std::collections::HashMap<u64, u64>,
+    sent: Vec<String>,
+    handled: Vec<String>,
+    pushed: String,
+}
+
+impl Faulty {
+    fn new() -> Self {
+        Self {
+            peer: Peer::created(),
+            next_rid: 101,
+            next_http: 1000,
+            pending: Vec::new(),
+            answers: Default::default(),
+            http: Default::default(),
+            sent: Vec::new(),
+            handled: Vec::new(),
+            pushed: String::new(),
+        }
+    }
+
+    fn post(&mut self, rid: u64, inner: &str) -> u64 {
+        self.next_http += 1;
+        self.http.insert(self.next_http, rid);
+        self.peer.send_as(self.next_http, rid, "", inner);
+        self.next_http
+    }
+
+    fn fresh(&mut self, full: bool) -> (u64, String) {
+        let rid = self.next_rid;
+        self.next_rid += 1;
+        let inner = if full { format!("<e xmlns='x' n='{rid}'/>") } else { String::new() };
+        if full {
+            self.sent.push(format!("element {inner}"));
+        }
+        (rid, inner)
+    }
+
+    fn send(&mut self, full: bool) {
+        if self.pending.len() < 2 {
+            let (rid, inner) = self.fresh(full);
+            let http = self.post(rid, &inner);
+            self.pending.push((rid, http, inner));
+        }
+    }
+
+    /// Sends two requests that overtake each other.
+    fn send_swapped(&mut self) {
+        if self.pending.is_empty() {
+            let (a, b) = (self.fresh(true), self.fresh(true));
+            let hb = self.post(b.0, &b.1);
+            let ha = self.post(a.0, &a.1);
+            self.pending = vec![(a.0, ha, a.1), (b.0, hb, b.1)];
+        }
+    }
+
+    fn push(&mut self) {
+        let m = format!("<m n='{}'/>", self.pushed.len());
+        self.pushed.push_str(&m);
+        self.peer.session.push(self.peer.now, m.into());
+    }
+
+    /// The connection of a request breaks before (`noticed`) or after its answer was written; the client repeats it.
+    fn repeat(&mut self, i: usize, noticed: bool) {
+        if let Some((rid, http, inner)) = self.pending.get(i).cloned() {
+            if noticed {
+                self.peer.session.request_gone(self.peer.now, RequestId(http));
+            }
+            self.http.remove(&http);
+            self.pending[i].1 = self.post(rid, &inner);
+        }
+    }
+
+    /// Takes what the server says; answers are lost if `lose`.
+    fn drain(&mut self, lose: bool) {
+        for line in self.peer.out() {
+            if line.starts_with("element ") {
+                self.handled.push(line);
+            } else if let Some(rest) = line.strip_prefix("answer ") {
+                let (http, body) = rest.split_once(' ').unwrap();
+                let http: u64 = http.parse().unwrap();
+                let Some(rid) = self.http.remove(&http) else { continue };
+                assert!(!body.contains("terminate"), "{body}");
+                if !lose && self.pending.iter().any(|p| p.1 == http) {
+                    self.pending.retain(|p| p.0 != rid);
+                    let inner = body.replace("<body xmlns='BOSH'/>", "").replace("<body xmlns='BOSH'>", "");
+                    self.answers.insert(rid, inner.replace("</body>", ""));
+                }
+            } else {
+                panic!("{line}");
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Over a network that breaks connections, loses answers and swaps requests, every element of either side arrives
+    /// exactly once and in order.
+    #[test]
+    fn nothing_is_lost_or_doubled(ops in proptest::collection::vec((0..8usize, any::<bool>(), any::<bool>()), 0..60)) {
+        let mut f = Faulty::new();
+        for (op, a, b) in ops {
+            match op {
+                0 | 1 => f.send(a),
+                2 => f.send_swapped(),
+                3 | 4 => f.push(),
+                5 => f.repeat(usize::from(a), b),
+                6 => {
+                    let t = f.peer.now + Duration::from_secs(7);
+                    f.peer.now = t;
+                    f.peer.session.handle_timeout(t);
+                }
+                _ => {}
+            }
+            // Losing is only told apart from a slow answer when the client repeats.
+            f.drain(op == 7 && a);
+            for i in 0..f.pending.len() {
+                let http = f.pending[i].1;
+                if !f.http.contains_key(&http) {
+                    f.repeat(i, false);
+                    f.drain(false);
+                    break;
+                }
+            }
+            prop_assert!(f.pending.len() <= 2);
+        }
+        for _ in 0..100 {
+            f.send(false);
+            f.drain(false);
+        }
+        prop_assert_eq!(&f.sent, &f.handled);
+        prop_assert_eq!(f.answers.values().map(String::as_str).collect::<String>(), f.pushed);
+    }
 }
