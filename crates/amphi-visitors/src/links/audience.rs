@@ -157,7 +157,7 @@ impl MainLinks {
                 let kept = self.promotions.pending().find(|p| p.visitor == visitor).and_then(|p| p.nick.clone());
                 self.tell_hand(&visitor, kept.as_deref(), true, None, out);
             }
-            Requested::Lowered => self.tell_hand(&visitor, nick.as_deref(), false, None, out),
+            Requested::Lowered(nick) => self.tell_hand(&visitor, nick.as_deref(), false, None, out),
             Requested::Approved(username) => {
                 let pending = crate::promotion::Pending { visitor, node: node.to_owned(), nick };
                 self.respond(Answer { pending, username, allow: true }, out);

@@ -87,6 +87,9 @@ impl MainLinks {
             node.left.pop_front();
         }
         self.unconfirmed(now, node);
+        if node.left.len() * 2 > self.config.unconfirmed && node.check_at.is_some() {
+            node.check_at = Some(now);
+        }
     }
 
     /// Calls `f` for every node, taken out of the table meanwhile.

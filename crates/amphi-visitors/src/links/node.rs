@@ -76,6 +76,10 @@ pub(super) struct Node {
     pub(super) left: VecDeque<(u64, String, FullJid)>,
     /// Last chat line sent.
     pub(super) cursor: u64,
+    /// History was sent, or lost, and its arrival is not confirmed.
+    pub(super) owed_history: bool,
+    /// Number of the `update` that began the last synchronisation: answers to earlier IQs are about another room.
+    pub(super) since: u64,
     /// The `connect` that ends the running synchronisation. Chat waits for its answer, which says what the node has.
     pub(super) syncing: Option<Awaited>,
     /// The checkpoint whose answer is awaited.
@@ -101,6 +105,8 @@ impl Node {
             told: BTreeMap::new(),
             left: VecDeque::new(),
             cursor: 0,
+            owed_history: false,
+            since: 0,
             syncing: None,
             checking: None,
             check_at: None,

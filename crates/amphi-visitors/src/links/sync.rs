@@ -24,13 +24,16 @@ impl MainLinks {
         }
         let Some(addr) = NodeAddresses::new(vnode, &self.addr.muc_prefix, &self.addr.node_suffix) else { return out };
         let known = self.nodes.remove(vnode);
-        // A room that was not lost has its history already.
-        let history = known.as_ref().is_none_or(|n| n.roomless || n.down.is_some() || n.tries > 0);
+        // A stock node would store the history twice, so it gets it only if its room was lost. One of ours knows.
+        let history = known
+            .as_ref()
+            .is_none_or(|n| n.kind != Kind::Stock || n.roomless || n.down.is_some() || n.silent.is_some());
         let mut node = known.unwrap_or_else(|| Node::new(addr));
         // The focus has a connection to it, so it is worth a try, whatever was reported of the link.
         node.down = None;
         node.roomless = false;
-        self.sync(now, &mut node, history, &mut out);
+        node.owed_history |= history;
+        self.sync(now, &mut node, &mut out);
         self.nodes.insert(vnode.to_owned(), node);
         self.promotions.activate();
         out
@@ -79,10 +82,8 @@ impl MainLinks {
         node.down = None;
         if node.roomless {
             // Its room comes with the focus, who says so.
-        } else if fresh && !(first && node.syncing.is_some()) {
-            self.sync(now, &mut node, false, &mut out);
-        } else if node.missed {
-            self.sync(now, &mut node, false, &mut out);
+        } else if node.missed || (fresh && !(first && node.syncing.is_some())) {
+            self.sync(now, &mut node, &mut out);
         } else {
             node.silent = None;
             for a in [&mut node.syncing, &mut node.checking].into_iter().flatten() {
@@ -121,7 +122,8 @@ impl MainLinks {
             let lost = [node.down, node.silent].into_iter().flatten().min();
             if lost.is_some_and(|t| now >= t + self.config.unreachable_after) {
                 self.nodes.insert(vnode.clone(), node);
-                self.forget(&vnode, &mut out);
+                // Should it be alive after all, its visitors must not wait in a room that nobody tells anything.
+                out.extend(self.disconnect_vnode(now, &vnode));
                 out.push(Action::NodeLost { vnode });
                 continue;
             }
@@ -130,7 +132,7 @@ impl MainLinks {
                 if late {
                     node.silent.get_or_insert(now);
                     node.tries += 1;
-                    self.sync(now, &mut node, false, &mut out);
+                    self.sync(now, &mut node, &mut out);
                 } else if node.check_at.is_some_and(|t| t <= now) {
                     self.check(now, &mut node, &mut out);
                 }
@@ -164,6 +166,9 @@ impl MainLinks {
                 return;
             }
             if is("item-not-found") && node.kind != Kind::Stock {
+                if n < node.since {
+                    return;
+                }
                 node.roomless = true;
                 node.told.clear();
                 node.left.clear();
@@ -186,6 +191,7 @@ impl MainLinks {
             return;
         }
         node.syncing = None;
+        node.owed_history = false;
         match support {
             Some(s) => {
                 if let Some(l) = s.line
@@ -201,13 +207,14 @@ impl MainLinks {
     }
 
     /// Tells a node everything.
-    pub(super) fn sync(&mut self, now: Instant, node: &mut Node, history: bool, out: &mut Vec<Action>) {
+    pub(super) fn sync(&mut self, now: Instant, node: &mut Node, out: &mut Vec<Action>) {
         self.syncs += 1;
         let sync = Sync { epoch: self.epoch.clone(), n: self.syncs, digest: self.roster.digest() };
         let Some(shadow) = self.shadow(&node.addr) else { return };
+        node.since = self.ids + 1;
         let update = Update { sync: Some(sync.clone()), ..self.full_update() };
         out.extend(self.link_iq(&node.addr, Payload::Update(Box::new(update))).map(|(_, s)| Action::Send(s)));
-        if history {
+        if node.owed_history {
             for e in self.lines.after(0) {
                 if let Some(h) = &e.history {
                     out.push(Action::Send(self.marked(node, h, e.seq, &node.addr.muc)));
@@ -306,7 +313,7 @@ impl MainLinks {
         let Some(vnode) = self.nodes.iter().find(|(_, n)| n.addr.host == host).map(|(v, _)| v.clone()) else { return };
         let Some(mut node) = self.nodes.remove(&vnode) else { return };
         if node.reachable() && node.syncing.is_none() {
-            self.sync(now, &mut node, false, out);
+            self.sync(now, &mut node, out);
         }
         self.nodes.insert(vnode, node);
     }
