@@ -6,11 +6,29 @@
 //! when [`Input::Tick`] is wanted. Connections, HTTP and clocks belong to the caller. Media sessions are not here: each
 //! member that should get one is told by [`Event::MemberJoined`].
 
+mod admission;
 mod answer;
+mod auth;
+mod conference;
 mod config;
+mod core;
+mod disco;
 mod focus;
+mod iq;
+mod lifecycle;
+mod link;
+mod member;
+mod metadata;
 mod metrics;
+mod muc;
+mod nodes;
+mod owner;
+mod pace;
+mod pending;
+mod publish;
 mod request;
+mod seats;
+mod stage;
 mod surface;
 mod token;
 

@@ -78,14 +78,7 @@ impl ConferenceRequest {
             }
         }
         let owned = |name: &str| e.attr(name).map(|v| v.into_owned());
-        Self::new(
-            &room,
-            owned("machine-uid"),
-            owned("session-id"),
-            e.attr("token").as_deref(),
-            properties,
-            Some(from),
-        )
+        Self::new(&room, owned("machine-uid"), owned("session-id"), e.attr("token").as_deref(), properties, Some(from))
     }
 
     fn new(
