@@ -1,1 +1,40 @@
-//! placeholder
+//! The conference focus: decides who is on stage and who is in the audience, joins rooms, opens and links shadow rooms on
+//! visitor nodes, and keeps the audience's numbers. It is an ordinary XMPP client of the main node and of every visitor
+//! node (`spec/focus.md` 1 to 4) and sees nothing but stanzas.
+//!
+//! The crate is sans-IO: feed [`Focus::handle`], then drain [`Focus::poll_output`], then ask [`Focus::poll_timeout`]
+//! when [`Input::Tick`] is wanted. Connections, HTTP and clocks belong to the caller. Media sessions are not here: each
+//! member that should get one is told by [`Event::MemberJoined`].
+
+mod admission;
+mod answer;
+mod auth;
+mod conference;
+mod config;
+mod core;
+mod disco;
+mod focus;
+mod iq;
+mod lifecycle;
+mod link;
+mod member;
+mod metadata;
+mod metrics;
+mod muc;
+mod nodes;
+mod owner;
+mod pace;
+mod pending;
+mod publish;
+mod request;
+mod seats;
+mod stage;
+mod surface;
+mod token;
+
+pub use answer::{ConferenceAnswer, RequestError};
+pub use config::{AuthConfig, FocusConfig, Limits, LiveReading, VnodeConfig};
+pub use focus::{ConferenceStatus, Focus, NodeStatus};
+pub use metrics::Metrics;
+pub use request::ConferenceRequest;
+pub use surface::{EndReason, Event, Input, NodeId, Output};

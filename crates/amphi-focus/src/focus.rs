@@ -1,0 +1,621 @@
+//! The focus itself: takes inputs apart, hands them to the conference they belong to, and keeps its timers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use amphi_stanza::{BareJid, FullJid, Jid, Stanza, StanzaKind, XmlWriter, ns};
+
+use crate::conference::{Conference, Phase};
+use crate::core::{Components, Core, ReplyTo, Waiting};
+use crate::iq::{Answered, Purpose, What};
+use crate::metadata::RoomMetadata;
+use crate::pace::Pace;
+use crate::{
+    AuthConfig, ConferenceAnswer, ConferenceRequest, EndReason, Event, FocusConfig, Input, LiveReading, Metrics,
+    NodeId, Output, RequestError, disco,
+};
+
+/// How often missing components are asked for.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// State of a visitor node, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its name.
+    pub vnode: String,
+    /// Whether the focus is connected to it.
+    pub connected: bool,
+    /// Whether new visitors are kept away.
+    pub draining: bool,
+    /// Visitors present, over all conferences.
+    pub visitors: u32,
+    /// Visitors redirected and not yet seen.
+    pub pending: u32,
+    /// Visitors it may have.
+    pub capacity: u32,
+}
+
+/// State of a conference, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConferenceStatus {
+    /// Main room.
+    pub room: BareJid,
+    /// Users on stage.
+    pub stage: u32,
+    /// Seats given to clients that have not joined yet.
+    pub seats_pending: u32,
+    /// Visitors present, over all nodes.
+    pub visitors: u32,
+    /// Shadow rooms by node, with the visitors present.
+    pub vrooms: Vec<(String, u32)>,
+}
+
+/// The conference focus. See the crate's documentation for how to drive it.
+pub struct Focus {
+    core: Core,
+    conferences: HashMap<BareJid, Conference>,
+    timers: BTreeSet<(Instant, BareJid)>,
+    pace: Pace,
+}
+
+impl Focus {
+    /// A focus that is connected to nothing yet. `seed` is the source of its randomness.
+    pub fn new(config: FocusConfig, seed: u64) -> Self {
+        let pace = Pace::new(&config.limits);
+        Self { core: Core::new(config, seed), conferences: HashMap::new(), timers: BTreeSet::new(), pace }
+    }
+
+    /// Feeds one thing that happened. Drain [`Focus::poll_output`] afterwards.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Connected { node: NodeId::Main, jid, resumed } => self.main_connected(now, jid, resumed),
+            Input::Connected { node: NodeId::Vnode(name), jid, resumed } => {
+                self.vnode_connected(now, &name, jid, resumed);
+            }
+            Input::Disconnected { node } => self.disconnected(now, &node),
+            Input::Stanza { node, stanza } => self.stanza(now, &node, &stanza),
+            Input::ConferenceRequest { id, request, peer } => {
+                let answer = ConferenceAnswer { room: request.room_text.clone(), ..ConferenceAnswer::default() };
+                self.request(now, Waiting { reply: ReplyTo::Http(id), request, peer, answer, why: None });
+            }
+            Input::NodeAdded(vnode) => self.core.nodes.add(&vnode, &self.core.config),
+            Input::NodeRemoved { vnode } => self.node_removed(now, &vnode),
+            Input::Drain { vnode, draining } => {
+                if let Some(n) = self.core.nodes.get_mut(&vnode) {
+                    n.draining = draining;
+                }
+            }
+            Input::EndConference { room } => self.with(now, &room, |c, core| c.stop(core, now, EndReason::Operator)),
+            Input::Tick => {}
+        }
+        self.run_timers(now);
+        self.admit(now);
+    }
+
+    /// What must happen next, in order; `None` when there is nothing left.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.core.out.pop_front()
+    }
+
+    /// When [`Input::Tick`] is wanted; `None` means never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let config = &self.core.config;
+        let main = self.core.main.lost_at.map(|at| at + config.reply_timeout);
+        let nodes = self.core.nodes.iter().filter_map(|(_, n)| Some(n.lost_at? + config.vnode_lost_after)).min();
+        [
+            self.timers.first().map(|(at, _)| *at),
+            self.core.iqs.deadline(),
+            self.pace.deadline(self.blocked()),
+            main,
+            nodes,
+            self.core.main.ask_again.filter(|_| self.core.main.connected),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &FocusConfig {
+        &self.core.config
+    }
+
+    /// Counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.core.metrics
+    }
+
+    /// Whether the main node is connected and its components are known.
+    pub fn is_ready(&self) -> bool {
+        !self.blocked()
+    }
+
+    /// Visitor nodes, by name.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        self.core.nodes.status()
+    }
+
+    /// Conferences, in no order.
+    pub fn conferences(&self) -> Vec<ConferenceStatus> {
+        self.conferences.values().map(Conference::status).collect()
+    }
+
+    /// Lets a conference act, then notes its next deadline, or forgets it when it is over.
+    fn with(&mut self, now: Instant, room: &BareJid, act: impl FnOnce(&mut Conference, &mut Core)) {
+        let Some(c) = self.conferences.get_mut(room) else { return };
+        act(c, &mut self.core);
+        c.settle(&mut self.core, now);
+        let next = if c.phase == Phase::Done { None } else { c.deadline(&self.core) };
+        if c.noted != next {
+            if let Some(at) = c.noted {
+                self.timers.remove(&(at, room.clone()));
+            }
+            if let Some(at) = next {
+                self.timers.insert((at, room.clone()));
+            }
+            c.noted = next;
+        }
+        if c.phase == Phase::Done {
+            self.conferences.remove(room);
+        }
+    }
+
+    fn with_all(&mut self, now: Instant, mut act: impl FnMut(&mut Conference, &mut Core)) {
+        let rooms: Vec<_> = self.conferences.keys().cloned().collect();
+        for room in rooms {
+            self.with(now, &room, &mut act);
+        }
+    }
+
+    // Connections
+
+    fn initial_presence(&mut self, node: &NodeId) {
+        let mut w = XmlWriter::new();
+        w.open_ns("presence", ns::CLIENT);
+        disco::caps(&mut w, &self.core.caps);
+        self.core.send(node, w);
+    }
+
+    fn main_connected(&mut self, now: Instant, jid: FullJid, resumed: bool) {
+        if !resumed {
+            // Whatever the focus had there is gone; clients will ask again.
+            self.core.main.connected = false;
+            self.with_all(now, |c, core| c.stop(core, now, EndReason::MainLost));
+            while self.core.iqs.lost(&NodeId::Main).is_some() {}
+        }
+        let main = &mut self.core.main;
+        main.jid = Some(jid);
+        main.connected = true;
+        main.lost_at = None;
+        if !resumed {
+            main.ready = false;
+            main.components = Components::default();
+            self.initial_presence(&NodeId::Main);
+            self.ask_components(now);
+        }
+        self.core.event(Event::NodeUp { node: NodeId::Main });
+    }
+
+    fn ask_components(&mut self, now: Instant) {
+        self.core.main.ask_again = None;
+        let Ok(domain) = Jid::parse(&self.core.config.xmpp_domain) else {
+            self.core.main.ready = true;
+            return;
+        };
+        let purpose = Purpose { room: None, vnode: None, serial: 0, what: What::Components };
+        self.core.ask(now, &NodeId::Main, &domain, "get", purpose, |w| {
+            w.empty("query", ns::DISCO_INFO);
+        });
+    }
+
+    fn components(&mut self, now: Instant, answered: Answered) {
+        let main = &mut self.core.main;
+        main.ready = true;
+        match answered {
+            Ok(stanza) => {
+                let mut found = Components::default();
+                let query = stanza.child("query", ns::DISCO_INFO);
+                for i in query.iter().flat_map(|q| q.children()).filter(|i| i.name() == "identity") {
+                    let (Some(category), Some(ty), Some(name)) = (i.attr("category"), i.attr("type"), i.attr("name"))
+                    else {
+                        continue;
+                    };
+                    let (true, Ok(address)) = (category == "component", Jid::parse(&name)) else { continue };
+                    match &*ty {
+                        "visitors" => found.visitors = Some(address),
+                        "room_metadata" => found.room_metadata = Some(address),
+                        "breakout_rooms" => found.breakout_rooms = Some(address),
+                        _ => {}
+                    }
+                }
+                main.components = found;
+            }
+            Err(why) => self.core.event(Event::IqFailed { what: What::Components.name(), why }),
+        }
+        let c = &self.core.main.components;
+        if c.visitors.is_none() || c.room_metadata.is_none() {
+            self.core.main.ask_again = Some(now + ASK_AGAIN);
+        }
+        self.with_all(now, |_, _| {});
+    }
+
+    fn vnode_connected(&mut self, now: Instant, name: &Arc<str>, jid: FullJid, resumed: bool) {
+        let node = NodeId::Vnode(name.clone());
+        let Some(n) = self.core.nodes.get_mut(name) else { return };
+        let was_connected = n.connected;
+        if was_connected && !resumed {
+            self.disconnected(now, &node);
+        }
+        let Some(n) = self.core.nodes.get_mut(name) else { return };
+        n.connected = true;
+        n.jid = Some(jid);
+        n.lost_at = None;
+        n.retry_at = None;
+        if !resumed {
+            while self.core.iqs.lost(&node).is_some() {}
+            self.initial_presence(&node);
+        }
+        self.core.event(Event::NodeUp { node });
+        self.with_all(now, |c, core| c.node_back(core, now, name, resumed));
+    }
+
+    fn disconnected(&mut self, now: Instant, node: &NodeId) {
+        match node {
+            NodeId::Main => {
+                if !self.core.main.connected {
+                    return;
+                }
+                self.core.main.connected = false;
+                self.core.main.lost_at = Some(now);
+                self.core.metrics.xmpp_disconnects += 1;
+                self.core.event(Event::NodeLost { node: NodeId::Main, visitors: 0 });
+            }
+            NodeId::Vnode(name) => {
+                let Some(n) = self.core.nodes.get_mut(name).filter(|n| n.connected) else { return };
+                n.connected = false;
+                n.lost_at = Some(now);
+                self.core.metrics.xmpp_disconnects += 1;
+                let mut visitors = 0;
+                self.with_all(now, |c, core| visitors += c.node_lost(core, now, name));
+                self.core.event(Event::NodeLost { node: node.clone(), visitors });
+            }
+        }
+    }
+
+    fn node_removed(&mut self, now: Instant, vnode: &str) {
+        let Some(n) = self.core.nodes.get_mut(vnode) else { return };
+        n.draining = true;
+        let name: Arc<str> = vnode.into();
+        self.with_all(now, |c, core| {
+            if c.vrooms.contains_key(&name) {
+                c.vroom_closed(core, now, &name);
+            }
+        });
+        self.core.nodes.remove(vnode);
+    }
+
+    // Stanzas
+
+    fn bad(&mut self, node: &NodeId, why: &str) {
+        self.core.metrics.bad_stanzas += 1;
+        self.core.event(Event::BadStanza { node: node.clone(), why: why.to_owned() });
+    }
+
+    fn stanza(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
+        match stanza.kind() {
+            StanzaKind::Presence => self.presence(now, node, stanza),
+            StanzaKind::Message => self.message(now, node, stanza),
+            StanzaKind::Iq => match stanza.ty().as_deref() {
+                Some("result" | "error") => {
+                    if let Some((purpose, answered)) = self.core.iqs.answer(node, stanza) {
+                        self.answered(now, purpose, answered);
+                    }
+                }
+                Some("get" | "set") => self.iq_request(now, node, stanza),
+                _ => self.bad(node, "an IQ of no known type"),
+            },
+            StanzaKind::Other => self.bad(node, "no stanza"),
+        }
+    }
+
+    fn answered(&mut self, now: Instant, purpose: Purpose, answered: Answered) {
+        match purpose.room.clone() {
+            None => self.components(now, answered),
+            Some(room) => self.with(now, &room, |c, core| c.on_answer(core, now, purpose, answered)),
+        }
+    }
+
+    fn presence(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
+        let Ok(Some(from)) = stanza.from() else {
+            self.bad(node, "a presence without a valid sender");
+            return;
+        };
+        match stanza.ty().as_deref() {
+            Some("subscribe") => return self.subscription(node, &from),
+            Some("subscribed" | "unsubscribe" | "unsubscribed" | "probe") => return,
+            _ => {}
+        }
+        // Presence of something that is no occupant: our own resources, contacts.
+        let (Some(nick), Some(room)) = (from.resource(), from.to_bare().as_bare()) else { return };
+        match node {
+            NodeId::Main => self.with(now, &room, |c, core| c.on_main_presence(core, now, nick, stanza)),
+            NodeId::Vnode(name) => {
+                let Some(main) = self.main_room(name, &room) else { return };
+                let name = name.clone();
+                self.with(now, &main, |c, core| {
+                    if c.vrooms.get(&name).is_some_and(|v| v.muc.jid == room) {
+                        c.on_vroom_presence(core, now, &name, nick, stanza);
+                    }
+                });
+            }
+        }
+    }
+
+    /// The main room of a shadow room: the node's domain in its address is the main domain there.
+    fn main_room(&self, vnode: &str, vroom: &BareJid) -> Option<BareJid> {
+        let domain = &self.core.nodes.get(vnode)?.domain;
+        let prefix = vroom.domain().strip_suffix(domain.as_str())?;
+        BareJid::new(vroom.node(), &format!("{prefix}{}", self.core.config.xmpp_domain)).ok()
+    }
+
+    /// The proxy that forwards conference requests learns where we are from our presence.
+    fn subscription(&mut self, node: &NodeId, from: &Jid) {
+        let proxy = self.core.config.client_proxy.as_deref() == Some(from.bare_str());
+        let mut w = XmlWriter::new();
+        w.open_ns("presence", ns::CLIENT).attr("to", from.bare_str());
+        w.attr("type", if proxy { "subscribed" } else { "unsubscribed" });
+        self.core.send(node, w);
+        if proxy {
+            self.initial_presence(node);
+        }
+    }
+
+    fn message(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
+        let component = self.core.main.components.room_metadata.as_ref();
+        if *node != NodeId::Main || component.is_none() || stanza.from().ok().flatten().as_ref() != component {
+            return;
+        }
+        let Some(json) = stanza.child("json-message", ns::JITMEET) else { return };
+        let room = json.attr("room").and_then(|r| BareJid::parse(&r).ok());
+        match (room, RoomMetadata::parse(&json.text())) {
+            (Some(room), Some(m)) => self.with(now, &room, |c, core| c.on_metadata(core, now, &m)),
+            _ => self.bad(node, "no room metadata"),
+        }
+    }
+
+    fn iq_request(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
+        let set = stanza.ty().as_deref() == Some("set");
+        if *node == NodeId::Main
+            && let Some(e) = stanza.children().find(|e| e.ns() == ns::FOCUS)
+        {
+            match (e.name(), set) {
+                ("conference", true) => return self.conference_iq(now, stanza),
+                ("logout", true) => return self.logout(stanza),
+                ("login-url", false) => return self.login_url(stanza),
+                _ => {}
+            }
+        }
+        if let Some(w) = disco::answer(stanza) {
+            self.core.send(node, w);
+        }
+    }
+
+    /// Whoever is behind the proxy.
+    fn requester(&self, stanza: &Stanza) -> Option<Jid> {
+        let from = stanza.from().ok()??;
+        if from.local().is_none() && self.core.config.client_proxy.as_deref() == Some(from.domain()) {
+            return from.resource().and_then(|r| Jid::parse(r).ok());
+        }
+        Some(from)
+    }
+
+    fn reply_to(stanza: &Stanza) -> Option<ReplyTo> {
+        let owned = |name: &str| stanza.attr(name).map(|v| v.into_owned());
+        Some(ReplyTo::Iq { id: owned("id"), from: owned("to"), to: owned("from")? })
+    }
+
+    fn conference_iq(&mut self, now: Instant, stanza: &Stanza) {
+        let Some(reply) = Self::reply_to(stanza) else { return };
+        let request = match (self.requester(stanza), stanza.child("conference", ns::FOCUS)) {
+            (Some(from), Some(e)) => ConferenceRequest::from_element(e, from),
+            _ => Err(RequestError::BadRequest("no valid sender")),
+        };
+        match request {
+            Ok(request) => {
+                let answer = ConferenceAnswer { room: request.room_text.clone(), ..ConferenceAnswer::default() };
+                self.request(now, Waiting { reply, request, peer: None, answer, why: None });
+            }
+            Err(e) => {
+                self.core.metrics.conference_requests += 1;
+                self.core.reply(reply, Err(e));
+            }
+        }
+    }
+
+    fn result(stanza: &Stanza) -> XmlWriter {
+        let mut w = XmlWriter::new();
+        w.open_ns("iq", ns::CLIENT).attr("type", "result").attr_opt("id", stanza.id());
+        w.attr_opt("from", stanza.attr("to")).attr_opt("to", stanza.attr("from"));
+        w
+    }
+
+    fn logout(&mut self, stanza: &Stanza) {
+        let id = stanza.child("logout", ns::FOCUS).and_then(|e| e.attr("session-id"));
+        match self.core.auth.logout(id.as_deref().unwrap_or_default()) {
+            Ok(()) => {
+                let mut w = Self::result(stanza);
+                w.empty("logout", ns::FOCUS);
+                self.core.send(&NodeId::Main, w);
+            }
+            Err(e) => {
+                if let Some(answer) = e.stanza_error().answer(stanza) {
+                    let mut w = XmlWriter::new();
+                    w.element(answer.root());
+                    self.core.send(&NodeId::Main, w);
+                }
+            }
+        }
+    }
+
+    fn login_url(&mut self, stanza: &Stanza) {
+        let room = stanza.child("login-url", ns::FOCUS).and_then(|e| e.attr("room"));
+        let (AuthConfig::Xmpp { .. }, Some(Ok(room))) = (&self.core.config.auth, room.map(|r| BareJid::parse(&r)))
+        else {
+            if let Some(w) = disco::answer(stanza) {
+                self.core.send(&NodeId::Main, w);
+            }
+            return;
+        };
+        let mut w = Self::result(stanza);
+        let url = percent_encoded(&format!("./{}?login=true", room.node()));
+        w.open_ns("login-url", ns::FOCUS).attr("room", &room).attr("url", url);
+        self.core.send(&NodeId::Main, w);
+    }
+
+    // Requests
+
+    fn is_breakout(&self, room: &BareJid) -> bool {
+        self.core.main.components.breakout_rooms.as_ref().is_some_and(|b| b.domain() == room.domain())
+    }
+
+    /// A request arrived: what can be said at once is said, the rest waits for its turn.
+    fn request(&mut self, now: Instant, mut w: Waiting) {
+        self.core.metrics.conference_requests += 1;
+        let room = w.request.room.clone();
+        let breakout = self.is_breakout(&room);
+        if !breakout && !self.core.config.is_conference_room(&room) {
+            self.core.reply(w.reply, Err(RequestError::BadRequest("not a conference room")));
+            return;
+        }
+        let properties = &mut w.answer.properties;
+        properties.insert("authentication", self.core.auth.enabled().to_string());
+        if self.core.auth.external() {
+            properties.insert("externalAuth", "true".into());
+        }
+        if self.core.config.sip_gateway {
+            properties.insert("sipGatewayEnabled", "true".into());
+        }
+        w.answer.focus_jid = self.core.main.jid.as_ref().map(|j| j.bare_str().to_owned());
+        let exists = self.conferences.contains_key(&room);
+        if !breakout && self.core.auth.enabled() {
+            let open = exists || self.core.breakouts.contains_key(&room);
+            let fresh = self.core.uuid();
+            match self.core.auth.check(now, &w.request, open, fresh) {
+                Ok(Some((id, identity))) => {
+                    w.answer.session_id = Some(id);
+                    w.answer.identity = Some(identity);
+                    self.with(now, &room, |c, core| c.elect_owner(core, now));
+                }
+                Ok(None) => {}
+                Err(e) => return self.core.reply(w.reply, Err(e)),
+            }
+        }
+        // A crowd that waits for the host costs nothing: no conference, no admission.
+        let live = self.core.config.live;
+        let not_live = match self.conferences.get(&room) {
+            Some(c) => c.phase == Phase::Started && c.not_live(live),
+            None => live == LiveReading::OnlyIfTrue,
+        };
+        if not_live && w.request.supports_visitors() && w.request.wants_visitor() {
+            self.core.metrics.not_live += 1;
+            w.answer.properties.insert("live", "false".into());
+            w.answer.properties.insert("visitors-supported", self.core.visitors_possible().to_string());
+            return self.core.reply(w.reply, Ok(w.answer));
+        }
+        if let Some(w) = self.pace.push(now, w) {
+            self.core.defer(w);
+        }
+    }
+
+    /// Nobody can be admitted now.
+    fn blocked(&self) -> bool {
+        !self.core.main.connected || !self.core.main.ready
+    }
+
+    fn admit(&mut self, now: Instant) {
+        if self.blocked() {
+            while let Some(w) = self.pace.overdue(now) {
+                self.core.defer(w);
+            }
+            return;
+        }
+        while let Some(w) = self.pace.pop(now) {
+            let room = w.request.room.clone();
+            if !self.conferences.contains_key(&room) {
+                let me = room.occupant(&self.core.config.nick);
+                let (Ok(me), true) = (me, self.conferences.len() < self.core.config.limits.conferences) else {
+                    self.core.defer(w);
+                    continue;
+                };
+                self.core.metrics.conference_requests_new += 1;
+                let c = Conference::create(&mut self.core, now, &room, me);
+                self.conferences.insert(room.clone(), c);
+            }
+            self.with(now, &room, |c, core| c.request(core, now, w));
+        }
+    }
+
+    // Timers
+
+    fn run_timers(&mut self, now: Instant) {
+        while let Some(purpose) = self.core.iqs.expired(now) {
+            self.core.metrics.iq_timeouts += 1;
+            self.answered(now, purpose, Err("no answer".to_owned()));
+        }
+        self.core.iqs.trim();
+        let timeout = self.core.config.reply_timeout;
+        if self.core.main.lost_at.is_some_and(|at| at + timeout <= now) {
+            self.core.main.lost_at = None;
+            self.core.main.ready = false;
+            self.with_all(now, |c, core| c.stop(core, now, EndReason::MainLost));
+        }
+        if self.core.main.connected && self.core.main.ask_again.is_some_and(|at| at <= now) {
+            self.ask_components(now);
+        }
+        let lost_after = self.core.config.vnode_lost_after;
+        let gone: Vec<Arc<str>> = self
+            .core
+            .nodes
+            .iter()
+            .filter(|(_, n)| n.lost_at.is_some_and(|at| at + lost_after <= now))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            if let Some(n) = self.core.nodes.get_mut(&name) {
+                n.lost_at = None;
+            }
+            self.with_all(now, |c, core| c.node_gone(core, now, &name));
+        }
+        while let Some((at, room)) = self.timers.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.timers.remove(&(at, room.clone()));
+            if let Some(c) = self.conferences.get_mut(&room) {
+                c.noted = None;
+            }
+            self.with(now, &room, |c, core| c.tick(core, now));
+            // A deadline that its tick did not move would be due for ever.
+            if let Some(c) = self.conferences.get(&room)
+                && c.noted.is_some_and(|next| next <= now)
+            {
+                debug_assert!(false, "deadline not moved in {:?}", c.phase);
+                break;
+            }
+        }
+    }
+}
+
+/// Percent-encoded, as a URL is wanted inside of an attribute by clients.
+fn percent_encoded(s: &str) -> String {
+    let mut out = String::with_capacity(s.len());
+    for b in s.bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'*') {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}

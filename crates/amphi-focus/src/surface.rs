@@ -1,0 +1,217 @@
+//! What goes into the focus and what comes out of it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use amphi_stanza::{BareJid, FullJid, Stanza};
+use bytes::Bytes;
+
+use crate::{ConferenceAnswer, ConferenceRequest, RequestError, VnodeConfig};
+
+/// A signaling node, as the focus is connected to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NodeId {
+    /// The main node.
+    Main,
+    /// A visitor node, by the name that clients receive.
+    Vnode(Arc<str>),
+}
+
+impl NodeId {
+    /// A visitor node.
+    pub fn vnode(name: &str) -> Self {
+        Self::Vnode(name.into())
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Main => f.write_str("main"),
+            Self::Vnode(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The connection to a node is bound. `resumed`: the stream was resumed, nothing was lost (XEP-0198).
+    Connected {
+        /// Which node.
+        node: NodeId,
+        /// Own address there.
+        jid: FullJid,
+        /// Whether the earlier session goes on.
+        resumed: bool,
+    },
+    /// The connection to a node broke. It may be resumed.
+    Disconnected {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A stanza came from a node.
+    Stanza {
+        /// Which node.
+        node: NodeId,
+        /// As received.
+        stanza: Stanza,
+    },
+    /// A conference request came over HTTP. It is answered by [`Output::Answer`] with the same id, always exactly once.
+    ConferenceRequest {
+        /// Chosen by the caller.
+        id: u64,
+        /// See [`ConferenceRequest::from_json`].
+        request: ConferenceRequest,
+        /// Address of the client, if known.
+        peer: Option<IpAddr>,
+    },
+    /// A visitor node may be used from now on, once it is connected. A known name gets the new settings.
+    NodeAdded(VnodeConfig),
+    /// A visitor node is gone for good; its shadow rooms are given up.
+    NodeRemoved {
+        /// Its name.
+        vnode: String,
+    },
+    /// No new visitors for a node, or again new ones. Its present visitors stay.
+    Drain {
+        /// Its name.
+        vnode: String,
+        /// Whether new visitors are kept away.
+        draining: bool,
+    },
+    /// An operator ends a conference. Unknown rooms are ignored.
+    EndConference {
+        /// The main room.
+        room: BareJid,
+    },
+    /// The deadline of [`crate::Focus::poll_timeout`] has come.
+    Tick,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send a stanza to a node. Dropped by the caller when the node is not connected.
+    Send {
+        /// Which node.
+        node: NodeId,
+        /// One stanza.
+        stanza: Bytes,
+    },
+    /// Answer a request that came over HTTP.
+    Answer {
+        /// As in [`Input::ConferenceRequest`].
+        id: u64,
+        /// Body of the 200 answer, or the error.
+        result: Result<ConferenceAnswer, RequestError>,
+    },
+    /// Something worth telling.
+    Event(Event),
+}
+
+/// Why a conference ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// Nobody joined in time.
+    NobodyJoined,
+    /// The last member left the main room.
+    Empty,
+    /// The main room was destroyed, or the focus was removed from it.
+    RoomGone,
+    /// The focus is not an owner of the main room any more.
+    NotOwner,
+    /// The main room could not be joined.
+    JoinFailed,
+    /// The main node lost its connection and did not resume it.
+    MainLost,
+    /// An operator ended it.
+    Operator,
+}
+
+/// Something that an operator, or the media half, may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The main room was joined.
+    ConferenceStarted {
+        /// Main room.
+        room: BareJid,
+        /// Unique id of this meeting.
+        meeting_id: String,
+    },
+    /// A conference is over.
+    ConferenceEnded {
+        /// Main room.
+        room: BareJid,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A member that may get a media session is in the main room or in a shadow room. This is where sessions are invited.
+    MemberJoined {
+        /// Main room.
+        room: BareJid,
+        /// Where the member is.
+        node: NodeId,
+        /// Its occupant address, in the main room or in the shadow room.
+        occupant: FullJid,
+    },
+    /// A member left.
+    MemberLeft {
+        /// Main room.
+        room: BareJid,
+        /// Where the member was.
+        node: NodeId,
+        /// Its occupant address.
+        occupant: FullJid,
+    },
+    /// A shadow room is joined and linked to its main room.
+    VroomLinked {
+        /// Main room.
+        room: BareJid,
+        /// Node.
+        vnode: Arc<str>,
+    },
+    /// A shadow room could not be opened; visitors are sent elsewhere.
+    VroomFailed {
+        /// Main room.
+        room: BareJid,
+        /// Node.
+        vnode: Arc<str>,
+        /// What went wrong.
+        why: String,
+    },
+    /// A shadow room is gone.
+    VroomClosed {
+        /// Main room.
+        room: BareJid,
+        /// Node.
+        vnode: Arc<str>,
+    },
+    /// The connection to a node was lost; so many visitors are not counted any more.
+    NodeLost {
+        /// Node.
+        node: NodeId,
+        /// Visitors it had.
+        visitors: u32,
+    },
+    /// A node is connected.
+    NodeUp {
+        /// Node.
+        node: NodeId,
+    },
+    /// A peer answered an IQ with an error, or not at all, where the focus can go on without.
+    IqFailed {
+        /// What was asked.
+        what: &'static str,
+        /// The error.
+        why: String,
+    },
+    /// A stanza was refused.
+    BadStanza {
+        /// From which node.
+        node: NodeId,
+        /// What was wrong.
+        why: String,
+    },
+}
