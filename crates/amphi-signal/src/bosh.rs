@@ -237,13 +237,13 @@ impl Task {
             match o {
                 Output::Open(header) | Output::Restart(header) => {
                     if let Phase::Negotiating(n) = &mut self.state {
-                        n.on_header(&header, &mut self.backend);
+                        n.on_header(&mut self.backend, &header);
                     }
                     self.negotiated();
                 }
                 Output::Element(e) => match &mut self.state {
                     Phase::Negotiating(n) => {
-                        n.on_element(&e, &mut self.backend);
+                        n.on_element(&mut self.backend, &e);
                         self.negotiated();
                     }
                     Phase::Bound(session, _) => {
@@ -278,7 +278,7 @@ impl Task {
                 match o {
                     c2s::Output::Send(b) => self.core.push(now, b),
                     c2s::Output::Bound(b) => bound = Some(*b),
-                    c2s::Output::Resume(_) => n.resume_failed(None),
+                    c2s::Output::Resume(r) => n.resume_failed(*r, None),
                     c2s::Output::Close { error } => {
                         self.core.terminate(now, error.map(|_| BoshCondition::RemoteStreamError));
                     }

@@ -55,9 +55,9 @@ impl FocusHandle {
     pub async fn request(&self, request: ConferenceRequest, peer: IpAddr) -> Result<ConferenceAnswer, RequestError> {
         let (tx, rx) = oneshot::channel();
         if self.tx.send(Command::Request(request, peer, tx)).await.is_err() {
-            return Err(RequestError::Internal("the focus has ended".into()));
+            return Err(RequestError::RoomUnavailable);
         }
-        rx.await.unwrap_or_else(|_| Err(RequestError::Internal("the focus has ended".into())))
+        rx.await.unwrap_or_else(|_| Err(RequestError::RoomUnavailable))
     }
 
     /// Gives the focus an input, for operators.

@@ -10,6 +10,9 @@ use amphi_xmpp::services::HostServices;
 
 use crate::token::TokenSettings;
 
+/// PBKDF2 rounds of stored keys: accounts are made at each start from configured passwords, which are random.
+const ITERATIONS: std::num::NonZero<u32> = std::num::NonZero::new(4096).unwrap();
+
 /// How users of a host log in.
 #[derive(Clone, Debug)]
 pub enum HostAuth {
@@ -38,7 +41,7 @@ impl Account {
         rand::fill(&mut salt);
         let keys = [Hash::Sha1, Hash::Sha256]
             .into_iter()
-            .map(|h| (h, ScramCredentials::derive(h, password, &salt, 4096)))
+            .map(|h| (h, ScramCredentials::derive(h, password, &salt, ITERATIONS)))
             .collect();
         Self { user: user.into(), keys }
     }

@@ -142,7 +142,7 @@ async fn conference_request(
                 Err(e) => Err(e),
             };
             match answer {
-                Ok(a) => json(StatusCode::OK, &a.to_json()),
+                Ok(a) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], a.to_json()).into_response(),
                 Err(e) => {
                     let (status, text) = e.http();
                     (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), text).into_response()

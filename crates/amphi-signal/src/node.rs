@@ -493,7 +493,7 @@ impl Node {
         let services = self.hosts.get(to.domain()).map(|h| &h.services).or_else(|| self.components.get(to.domain()));
         let answer = match services {
             Some(s) if to.local().is_none() => match stanza.from() {
-                Ok(Some(from)) => s.answer_to(&stanza, &from, unix_now()),
+                Ok(Some(from)) => from.as_full().and_then(|f| s.answer(&stanza, &f, unix_now())),
                 _ => None,
             },
             _ => StanzaError::new(ErrorType::Cancel, Condition::ItemNotFound).answer(&stanza).map(|s| s.raw().clone()),

@@ -274,7 +274,7 @@ impl Server {
                         FocusTarget::Tcp { address, config } => FocusLink::Tcp { address, config },
                     }));
                 }
-                Some(focus_task::start(Focus::new(config), links, metrics.clone()))
+                Some(focus_task::start(Focus::new(config, rand::random()), links, metrics.clone()))
             }
             None => None,
         };

@@ -3,7 +3,6 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use amphi_room::Session;
 use amphi_stanza::{Limits, Stanza, StreamEvent, StreamReader};
@@ -111,8 +110,8 @@ impl Pending {
                 continue;
             };
             match event {
-                Ok(Event::Header(h)) => n.on_header(&h, backend),
-                Ok(Event::Element(e)) => n.on_element(&e, backend),
+                Ok(Event::Header(h)) => n.on_header(backend, &h),
+                Ok(Event::Element(e)) => n.on_element(backend, &e),
                 Ok(Event::End) => return Ok(None),
                 Err(condition) => {
                     self.send(&[StreamError::new(condition).write()])?;
@@ -153,7 +152,7 @@ impl Pending {
                         }
                         None => {
                             self.shard.metrics.refuse("resume-unknown");
-                            n.resume_failed(None);
+                            n.resume_failed(*r, None);
                         }
                     },
                     Output::Close { error } => {
