@@ -89,10 +89,9 @@ fn dialback_authenticates_where_the_certificate_does_not() {
 
 #[test]
 fn a_refused_dialback_key_gives_the_stanzas_back() {
-    for (outcome, text) in [
-        (DialbackOutcome::Invalid, "dialback: invalid"),
-        (DialbackOutcome::Error, "dialback: remote-server-not-found"),
-    ] {
+    for (outcome, text) in
+        [(DialbackOutcome::Invalid, "dialback: invalid"), (DialbackOutcome::Error, "dialback: remote-server-not-found")]
+    {
         let mut w = world();
         w.check.certificates.clear();
         w.dialback = outcome;
