@@ -233,12 +233,12 @@ impl<'a> Element<'a> {
     }
 
     /// First child element with this name and namespace.
-    pub fn child(&self, name: &str, ns: &str) -> Option<Element<'a>> {
+    pub fn child(&self, name: &str, ns: &str) -> Option<Self> {
         self.children().find(|c| c.is(name, ns))
     }
 
     /// First child element with this name, whatever its namespace.
-    pub fn child_named(&self, name: &str) -> Option<Element<'a>> {
+    pub fn child_named(&self, name: &str) -> Option<Self> {
         self.children().find(|c| c.name() == name)
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq;
+
 use super::{HostProfile, UrlParams};
 use crate::sasl::{Failure, Hash, ScramCredentials};
 
@@ -38,13 +40,14 @@ pub trait Backend {
     /// `customusername` mean.
     fn anonymous(&mut self, host: &HostProfile, params: &UrlParams) -> Verdict<Self::Identity>;
 
-    /// PLAIN. The default looks up the SCRAM credentials and compares.
+    /// PLAIN. The default looks up the SCRAM credentials and compares, and takes as long for an unknown account.
     fn plain(&mut self, host: &HostProfile, user: &str, password: &str) -> Verdict<Self::Identity> {
-        let Some(known) = self.scram(host, user, Hash::Sha256).or_else(|| self.scram(host, user, Hash::Sha1)) else {
-            return Verdict::Refused(Failure::not_authorized());
-        };
+        let known = self
+            .scram(host, user, Hash::Sha256)
+            .or_else(|| self.scram(host, user, Hash::Sha1))
+            .unwrap_or_else(|| ScramCredentials::decoy(Hash::Sha256, user, &self.decoy_key()));
         let given = ScramCredentials::derive(known.hash, password, &known.salt, known.iterations);
-        if subtle::ConstantTimeEq::ct_eq(&given.stored_key[..], &known.stored_key[..]).into() {
+        if given.stored_key.ct_eq(&known.stored_key).into() {
             self.account(host, user)
         } else {
             Verdict::Refused(Failure::not_authorized())

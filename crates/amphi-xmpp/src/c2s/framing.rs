@@ -10,7 +10,7 @@ use crate::{StreamCondition, StreamError};
 pub const CLOSE: &str = "<close xmlns=\"urn:ietf:params:xml:ns:xmpp-framing\" />";
 
 /// End of a TCP stream.
-pub const WHITESPACE_CLOSE: &str = "</stream:stream>";
+pub const STREAM_END: &str = "</stream:stream>";
 
 /// How elements travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,7 +91,7 @@ impl Framing {
     pub fn end(self) -> Option<Bytes> {
         match self {
             Self::WebSocket => Some(Bytes::from_static(CLOSE.as_bytes())),
-            Self::Tcp => Some(Bytes::from_static(WHITESPACE_CLOSE.as_bytes())),
+            Self::Tcp => Some(Bytes::from_static(STREAM_END.as_bytes())),
             Self::Bosh => None,
         }
     }

@@ -65,6 +65,7 @@ pub struct HostProfile {
     tcp_header: (Bytes, Bytes),
     starttls: Bytes,
     mechanisms: Bytes,
+    mechanisms_unprotected: Bytes,
     bind: Bytes,
     bind_sm: Bytes,
 }
@@ -81,6 +82,13 @@ impl HostProfile {
         let bind = |w: &mut XmlWriter| {
             w.open_ns("bind", ns::BIND).open("required").close().close();
         };
+        let mechanisms = |w: &mut XmlWriter, fits: &dyn Fn(Mechanism) -> bool| {
+            w.open_ns("mechanisms", ns::SASL);
+            for m in info.mechanisms.iter().filter(|m| fits(**m)) {
+                w.text_element("mechanism", m.as_str());
+            }
+            w.close();
+        };
         Self {
             websocket_header: Framing::WebSocket.header_parts(&info.name),
             tcp_header: Framing::Tcp.header_parts(&info.name),
@@ -89,13 +97,8 @@ impl HostProfile {
                     w.open_ns("starttls", ns::TLS).open("required").close().close();
                 }
             }),
-            mechanisms: features(&|w| {
-                w.open_ns("mechanisms", ns::SASL);
-                for m in &info.mechanisms {
-                    w.text_element("mechanism", m.as_str());
-                }
-                w.close();
-            }),
+            mechanisms: features(&|w| mechanisms(w, &|_| true)),
+            mechanisms_unprotected: features(&|w| mechanisms(w, &|m| m != Mechanism::Plain)),
             bind: features(&bind),
             bind_sm: features(&|w| {
                 bind(w);
@@ -137,7 +140,13 @@ impl HostProfile {
 
     /// Features before the login.
     pub(super) fn features_before(&self, framing: Framing, security: Security) -> Bytes {
-        if Self::wants_tls(framing, security) { self.starttls.clone() } else { self.mechanisms.clone() }
+        if Self::wants_tls(framing, security) {
+            self.starttls.clone()
+        } else if security == Security::Plain {
+            self.mechanisms_unprotected.clone()
+        } else {
+            self.mechanisms.clone()
+        }
     }
 
     /// Features after the login. `session` is left out: it would cost a round trip (`spec/client.md` 4).

@@ -2,6 +2,10 @@
 //!
 //! [`Negotiation`] lives for those few steps and is dropped after them; what remains of a stream is the IO layer's and
 //! the outbox of [`crate::sm`]. It knows no accounts: those are behind [`Backend`].
+//!
+//! The IO layer's part: read with [`NegotiationLimits::element_bytes`] as limit until bound, give up after a time of its
+//! own, write consecutive [`Output::Send`]s at once, and, once bound, write the announcement
+//! ([`crate::services::HostServices::announcement`]) and the bind result in one go.
 
 mod backend;
 mod framing;
@@ -12,7 +16,7 @@ mod params;
 mod tests;
 
 pub use backend::{Backend, Login, Verdict};
-pub use framing::{CLOSE, Framing, Security, WHITESPACE_CLOSE};
+pub use framing::{CLOSE, Framing, Security, STREAM_END};
 pub use host::{HostInfo, HostProfile, ResourcePolicy, Resumption, StartTlsPolicy};
 pub use negotiation::{Bound, Negotiation, NegotiationLimits, Output, ResumeRequest};
 pub use params::UrlParams;

@@ -170,10 +170,10 @@ impl<I> Negotiation<I> {
             return;
         }
         if header.root().is("close", ns::FRAMING) {
-            return self.on_end();
+            return self.end();
         }
         if !matches!(self.state, State::Opening | State::Reopening(..)) {
-            return self.fail(StreamError::new(StreamCondition::BadFormat).text("header in the stream"));
+            return self.close(StreamError::new(StreamCondition::BadFormat).text("header in the stream"));
         }
         self.header_sent = false;
         let id = random_id(backend, 12);
@@ -218,10 +218,10 @@ impl<I> Negotiation<I> {
         }
         let e = element.root();
         if e.is("close", ns::FRAMING) {
-            return self.on_end();
+            return self.end();
         }
         if e.is("error", ns::STREAM) {
-            return self.on_end();
+            return self.end();
         }
         match std::mem::replace(&mut self.state, State::Done) {
             State::LoggingIn => self.before_login(backend, element),
@@ -233,11 +233,11 @@ impl<I> Negotiation<I> {
             },
             State::Binding(m, login) => self.after_login(backend, element, m, login),
             State::Opening | State::Reopening(..) | State::Tls => {
-                self.fail(StreamError::new(StreamCondition::BadFormat).text("stream header is wanted"));
+                self.close(StreamError::new(StreamCondition::BadFormat).text("stream header is wanted"));
             }
-            State::Deciding(..) if e.is("abort", ns::SASL) => self.refuse(Failure::new(SaslCondition::Aborted)),
+            // Not even an abort: the verdict of the first attempt could be taken for that of the next.
             State::Deciding(..) | State::Resuming(..) => {
-                self.fail(StreamError::new(StreamCondition::PolicyViolation).text("wait for the answer"));
+                self.close(StreamError::new(StreamCondition::PolicyViolation).text("wait for the answer"));
             }
             State::Done => {}
         }
@@ -276,6 +276,20 @@ impl<I> Negotiation<I> {
 
     /// The client has ended the stream: `</stream:stream>`, or a BOSH session that terminates.
     pub fn on_end(&mut self) {
+        if !self.is_done() {
+            self.end();
+        }
+    }
+
+    /// Ends the stream with an error: XML that cannot be read, shutdown, the caller's time limit
+    /// ([`StreamCondition::ConnectionTimeout`]).
+    pub fn fail(&mut self, error: StreamError) {
+        if !self.is_done() {
+            self.close(error);
+        }
+    }
+
+    fn end(&mut self) {
         if let Some(end) = self.framing.end() {
             self.send(end);
         }
@@ -283,9 +297,7 @@ impl<I> Negotiation<I> {
         self.out.push_back(Output::Close { error: None });
     }
 
-    /// Ends the stream with an error: XML that cannot be read, shutdown, the caller's time limit
-    /// ([`StreamCondition::ConnectionTimeout`]).
-    pub fn fail(&mut self, error: StreamError) {
+    fn close(&mut self, error: StreamError) {
         if !self.header_sent {
             let host = self.host.as_ref().map_or("", |h| h.name());
             if let Some(h) = self.framing.header(host, "0") {
@@ -306,7 +318,7 @@ impl<I> Negotiation<I> {
             self.send(h);
         }
         self.header_sent = true;
-        self.fail(error);
+        self.close(error);
     }
 
     fn send(&mut self, bytes: Bytes) {
@@ -317,11 +329,11 @@ impl<I> Negotiation<I> {
     fn step(&mut self, element: &Stanza) -> bool {
         self.steps += 1;
         if element.raw().len() > self.limits.element_bytes {
-            self.fail(StreamError::new(StreamCondition::PolicyViolation).text("element is too long before login"));
+            self.close(StreamError::new(StreamCondition::PolicyViolation).text("element is too long before login"));
             return false;
         }
         if self.steps > self.limits.steps {
-            self.fail(StreamError::new(StreamCondition::PolicyViolation).text("too many steps"));
+            self.close(StreamError::new(StreamCondition::PolicyViolation).text("too many steps"));
             return false;
         }
         true
@@ -348,7 +360,7 @@ impl<I> Negotiation<I> {
             StanzaKind::Other => StreamCondition::UnsupportedStanzaType,
             _ => StreamCondition::NotAuthorized,
         };
-        self.fail(StreamError::new(condition));
+        self.close(StreamError::new(condition));
     }
 
     fn starttls(&mut self) {
@@ -364,7 +376,7 @@ impl<I> Negotiation<I> {
             // RFC 6120 §5.4.2.2: failure, then the stream ends.
             w.empty("failure", ns::TLS);
             self.send(w.finish());
-            self.on_end();
+            self.end();
         }
     }
 
@@ -377,6 +389,9 @@ impl<I> Negotiation<I> {
         let Some(mechanism) = mechanism else {
             return self.refuse(Failure::new(SaslCondition::InvalidMechanism));
         };
+        if mechanism == Mechanism::Plain && self.security == Security::Plain {
+            return self.refuse(Failure::new(SaslCondition::EncryptionRequired));
+        }
         match sasl::decode(e) {
             Err(f) => self.refuse(f),
             Ok(None) if mechanism != Mechanism::Anonymous => {
@@ -450,7 +465,7 @@ impl<I> Negotiation<I> {
         let message = match self.response(e) {
             Ok(message) => message,
             Err(Some(f)) => return self.refuse(f),
-            Err(None) => return self.fail(StreamError::new(StreamCondition::NotAuthorized)),
+            Err(None) => return self.close(StreamError::new(StreamCondition::NotAuthorized)),
         };
         let Some(host) = self.host.clone() else { return self.refuse(Failure::not_authorized()) };
         match machine.finish(&message) {
@@ -483,7 +498,7 @@ impl<I> Negotiation<I> {
         self.failures += 1;
         self.send(failure.write());
         if self.failures >= self.limits.failures {
-            self.fail(StreamError::new(StreamCondition::PolicyViolation).text("too many failed logins"));
+            self.close(StreamError::new(StreamCondition::PolicyViolation).text("too many failed logins"));
         } else {
             self.state = State::LoggingIn;
         }
@@ -502,15 +517,15 @@ impl<I> Negotiation<I> {
         }
         match element.kind() {
             StanzaKind::Iq => self.bind(backend, element, m, login),
-            StanzaKind::Other => self.fail(StreamError::new(StreamCondition::UnsupportedStanzaType)),
+            StanzaKind::Other => self.close(StreamError::new(StreamCondition::UnsupportedStanzaType)),
             // RFC 6120 §7.1: nothing may be sent before the address is known.
-            _ => self.fail(StreamError::new(StreamCondition::NotAuthorized).text("bind first")),
+            _ => self.close(StreamError::new(StreamCondition::NotAuthorized).text("bind first")),
         }
     }
 
     fn sm_before_bind(&mut self, e: Element<'_>, m: Mechanism, login: Login<I>) {
         let version = sm::Version::of(e);
-        let Some(host) = self.host.clone() else { return self.fail(StreamError::new(StreamCondition::HostUnknown)) };
+        let Some(host) = self.host.clone() else { return self.close(StreamError::new(StreamCondition::HostUnknown)) };
         let offered = host.sm(self.framing).is_some();
         match SmElement::parse(e) {
             Some(SmElement::Resume { previd, h, version }) if offered => {
@@ -556,7 +571,7 @@ impl<I> Negotiation<I> {
         let Some(id) = iq.id().filter(|_| iq.ty().as_deref() == Some("set")) else {
             return refused(self, login, StanzaError::new(ErrorType::Modify, Condition::BadRequest));
         };
-        let Some(host) = self.host.clone() else { return self.fail(StreamError::new(StreamCondition::HostUnknown)) };
+        let Some(host) = self.host.clone() else { return self.close(StreamError::new(StreamCondition::HostUnknown)) };
         let asked = bind.child("resource", ns::BIND).map(|r| r.text().into_owned()).filter(|r| !r.is_empty());
         let resource = match asked {
             Some(r) if host.info().resource == ResourcePolicy::Requested => r,
