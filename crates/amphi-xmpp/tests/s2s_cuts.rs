@@ -27,7 +27,8 @@ fn run(cuts: Vec<(usize, bool)>, chunk: usize, stanzas: usize, certificates: boo
     }
     for _ in 0..400 {
         w.run();
-        let quiet = w.cuts.is_empty() && w.out.queued() == 0 && w.back.is_empty() && w.received_back.len() * 2 >= stanzas;
+        let quiet =
+            w.cuts.is_empty() && w.out.queued() == 0 && w.back.is_empty() && w.received_back.len() * 2 >= stanzas;
         if quiet {
             break;
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{ClientConfig, Credentials, Input};
 use crate::link::{Features, Outbox, Outlet, wire};
+use crate::{StreamCondition, StreamError};
 use crate::s2s::Tls;
 use crate::sasl::Mechanism;
 use crate::sasl::client::{ClientError, Login, Step};
@@ -37,13 +38,8 @@ pub enum CloseReason {
     #[error("bind refused: {0}")]
     Bind(String),
     /// The server ended the stream with an error.
-    #[error("stream error {condition}{}{}", if text.is_some() { ": " } else { "" }, text.as_deref().unwrap_or(""))]
-    StreamError {
-        /// The condition.
-        condition: String,
-        /// Its text.
-        text: Option<String>,
-    },
+    #[error("stream error: {0}")]
+    StreamError(StreamError),
     /// The server does not keep to the protocol.
     #[error("protocol: {0}")]
     Protocol(&'static str),
@@ -252,7 +248,7 @@ impl ClientStream {
             Input::Closed => self.lost(CloseReason::Unreachable),
             Input::Invalid(e) => {
                 if self.connected() {
-                    self.violated(now, e.stream_condition(), "malformed XML");
+                    self.violated(now, StreamError::from(&e).condition, "malformed XML");
                 }
             }
             Input::Event(e) => {
@@ -346,9 +342,9 @@ impl ClientStream {
         unacked
     }
 
-    fn violated(&mut self, now: Instant, condition: &'static str, what: &'static str) {
-        let e = wire::stream_error(condition, Some(what));
-        self.send_bytes(now, &e);
+    fn violated(&mut self, now: Instant, condition: StreamCondition, what: &'static str) {
+        self.send_bytes(now, &StreamError::new(condition).text(what).write());
+        self.send_bytes(now, wire::END);
         self.end(CloseReason::Protocol(what));
     }
 
@@ -368,13 +364,13 @@ impl ClientStream {
     fn header(&mut self, now: Instant, h: &Stanza) {
         let root = h.root();
         if !matches!(self.phase, Phase::Header) {
-            return self.violated(now, "not-well-formed", "a second stream header");
+            return self.violated(now, StreamCondition::NotWellFormed, "a second stream header");
         }
         if !root.is("stream", ns::STREAM) || root.attr("xmlns").as_deref() != Some(ns::CLIENT) {
-            return self.violated(now, "invalid-namespace", "not a stream for clients");
+            return self.violated(now, StreamCondition::InvalidNamespace, "not a stream for clients");
         }
         if root.attr("version").and_then(|v| v.split('.').next()?.parse::<u32>().ok()).is_none_or(|m| m < 1) {
-            return self.violated(now, "unsupported-version", "no XMPP 1.0");
+            return self.violated(now, StreamCondition::UnsupportedVersion, "no XMPP 1.0");
         }
         self.phase = Phase::Features;
     }
@@ -399,7 +395,7 @@ impl ClientStream {
             return match self.phase {
                 Phase::Online => self.stanza(s),
                 Phase::Binding => self.bind_result(now, s),
-                _ => self.violated(now, "not-authorized", "a stanza before bind"),
+                _ => self.violated(now, StreamCondition::NotAuthorized, "a stanza before bind"),
             };
         }
         match (&self.phase, root.name(), root.ns()) {
@@ -437,24 +433,24 @@ impl ClientStream {
             }
             (Phase::Online, "a", ns::SM) if self.managed => {
                 let Some(h) = wire::read_h(&root) else {
-                    return self.violated(now, "policy-violation", "acknowledgement without a count");
+                    return self.violated(now, StreamCondition::PolicyViolation, "acknowledgement without a count");
                 };
                 self.ack_asked = None;
                 if self.outbox.ack(h).is_err() {
-                    return self.violated(now, "undefined-condition", "acknowledged more than was sent");
+                    return self.violated(now, StreamCondition::UndefinedCondition, "acknowledged more than was sent");
                 }
                 self.flush(now);
             }
-            _ => self.violated(now, "unsupported-stanza-type", "unexpected element"),
+            _ => self.violated(now, StreamCondition::UnsupportedStanzaType, "unexpected element"),
         }
     }
 
     fn stream_error(&mut self, now: Instant, s: &Stanza) {
-        let (condition, text) = wire::read_stream_error(s);
+        let error =
+            StreamError::parse(s.root()).unwrap_or_else(|| StreamError::new(StreamCondition::UndefinedCondition));
         self.send_bytes(now, wire::END);
-        let passing =
-            matches!(condition.as_str(), "connection-timeout" | "reset" | "system-shutdown" | "resource-constraint");
-        let reason = CloseReason::StreamError { condition, text };
+        let passing = wire::is_passing(error.condition);
+        let reason = CloseReason::StreamError(error);
         if passing { self.lost(reason) } else { self.end(reason) }
     }
 
@@ -572,10 +568,10 @@ impl ClientStream {
         let h = wire::read_h(&s.root());
         let same = self.session.as_deref() == s.attr("previd").as_deref();
         let (Some(h), true) = (h, same) else {
-            return self.violated(now, "policy-violation", "resumed something else");
+            return self.violated(now, StreamCondition::PolicyViolation, "resumed something else");
         };
         if self.outbox.ack(h).is_err() {
-            return self.violated(now, "undefined-condition", "acknowledged more than was sent");
+            return self.violated(now, StreamCondition::UndefinedCondition, "acknowledged more than was sent");
         }
         self.outbox.rewind();
         self.phase = Phase::Online;

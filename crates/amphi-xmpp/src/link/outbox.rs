@@ -1,8 +1,11 @@
-//! The queue of stanzas of one direction: those that wait, and those that were sent but not acknowledged (XEP-0198).
+//! The bounded queue of stanzas of one direction, for ends that connect again: those that wait, and those that were
+//! sent but not acknowledged (XEP-0198). What a connection of a client holds is in [`crate::sm`].
 
 use std::collections::VecDeque;
 
 use amphi_stanza::Stanza;
+
+use crate::sm::SmError;
 
 /// Bounds on the stanzas that wait for a connection or for an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +20,6 @@ impl Default for QueueLimits {
     fn default() -> Self {
         Self { stanzas: 32_768, bytes: 16 * 1024 * 1024 }
     }
-}
-
-/// The peer acknowledged stanzas that were never sent (XEP-0198 §4: `handled-count-too-high`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BadAck {
-    pub(crate) h: u32,
-    pub(crate) sent: u32,
 }
 
 /// Stanzas in the order of sending. The first `sent` of them are on the wire and unacknowledged.
@@ -74,24 +70,15 @@ impl Outbox {
         }
     }
 
-    /// Stanzas sent and not acknowledged.
-    pub(crate) fn unacked(&self) -> usize {
-        self.sent
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// The peer has handled `h` stanzas since stream management was enabled.
-    pub(crate) fn ack(&mut self, h: u32) -> Result<usize, BadAck> {
+    pub(crate) fn ack(&mut self, h: u32) -> Result<usize, SmError> {
         let n = h.wrapping_sub(self.acked) as usize;
         if n > self.sent {
-            return Err(BadAck { h, sent: self.acked.wrapping_add(self.sent as u32) });
+            return Err(SmError::TooHigh { h, sent: self.acked.wrapping_add(self.sent as u32) });
         }
         for _ in 0..n {
             self.pop_front();
@@ -159,7 +146,7 @@ mod tests {
         o.mark_sent(true);
         o.mark_sent(true);
         assert_eq!(o.ack(1), Ok(1));
-        assert_eq!((o.unacked(), o.len()), (1, 2));
+        assert_eq!(o.len(), 2);
         o.rewind();
         assert_eq!(o.peek().unwrap().1.id().unwrap(), "1");
     }
@@ -168,7 +155,7 @@ mod tests {
     fn acknowledging_the_unsent_is_an_error() {
         let mut o = filled(3);
         o.mark_sent(true);
-        assert_eq!(o.ack(2), Err(BadAck { h: 2, sent: 1 }));
+        assert_eq!(o.ack(2), Err(SmError::TooHigh { h: 2, sent: 1 }));
         // An acknowledgement that goes back is one that is far too high.
         o.ack(1).unwrap();
         assert!(o.ack(0).is_err());
@@ -181,7 +168,7 @@ mod tests {
         o.mark_sent(true);
         o.mark_sent(true);
         assert_eq!(o.ack(1), Ok(2));
-        assert!(o.is_empty());
+        assert_eq!(o.len(), 0);
     }
 
     #[test]

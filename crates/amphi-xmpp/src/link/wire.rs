@@ -1,8 +1,10 @@
-//! The wire forms that every stream needs: header, stream errors, stream management elements, and stanzas between the
+//! The wire forms that every stream needs: header, stream management elements, and stanzas between the
 //! namespaces of clients and of servers.
 
 use amphi_stanza::{Element, Limits, Stanza, XmlError, XmlWriter, ns};
 use bytes::Bytes;
+
+use crate::StreamCondition;
 
 /// `</stream:stream>`.
 pub(crate) const END: &[u8] = b"</stream:stream>";
@@ -35,30 +37,15 @@ impl Header<'_> {
     }
 }
 
-/// `<stream:error/>` and the end of the stream.
-pub(crate) fn stream_error(condition: &'static str, text: Option<&str>) -> Vec<u8> {
-    let mut w = XmlWriter::new();
-    w.open("stream:error").empty(condition, ns::STREAMS_ERR);
-    if let Some(t) = text {
-        w.open_ns("text", ns::STREAMS_ERR).text(t).close();
-    }
-    let mut out = w.finish_string().into_bytes();
-    out.extend_from_slice(END);
-    out
-}
-
-/// Condition and text of a received `<stream:error/>`.
-pub(crate) fn read_stream_error(e: &Stanza) -> (String, Option<String>) {
-    let mut condition = None;
-    let mut text = None;
-    for c in e.children().filter(|c| c.ns() == ns::STREAMS_ERR) {
-        if c.name() == "text" {
-            text = Some(c.text().into_owned());
-        } else if condition.is_none() {
-            condition = Some(c.name().to_owned());
-        }
-    }
-    (condition.unwrap_or_else(|| "undefined-condition".to_owned()), text)
+/// Whether a stream error says that the server may soon be there again, maybe with our session.
+pub(crate) fn is_passing(condition: StreamCondition) -> bool {
+    matches!(
+        condition,
+        StreamCondition::ConnectionTimeout
+            | StreamCondition::Reset
+            | StreamCondition::SystemShutdown
+            | StreamCondition::ResourceConstraint
+    )
 }
 
 /// An element without content in a namespace of its own.
@@ -126,17 +113,5 @@ mod tests {
         assert!(s.child("body", ns::CLIENT).is_some());
         let back = stanza_bytes(&s);
         assert_eq!(&back[..], b"<message from='a' to='b'><body>x</body></message>");
-    }
-
-    #[test]
-    fn a_stream_error_is_written_as_it_is_read() {
-        let bytes = stream_error("policy-violation", Some("no"));
-        let text = String::from_utf8(bytes).unwrap();
-        assert!(text.ends_with("</stream:error></stream:stream>"));
-        let e = parse(
-            "<s:error xmlns:s='http://etherx.jabber.org/streams'>\
-             <reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></s:error>",
-        );
-        assert_eq!(read_stream_error(&e), ("reset".to_owned(), None));
     }
 }

@@ -14,6 +14,7 @@ use super::dialback::{self, DialbackOutcome, DialbackSecret, VerifyRequest};
 use super::pair::{self, Pair};
 use super::{IncomingConfig, Input, PAIRS_NS, RESTRICTED, Tls};
 use crate::link::{Outbox, Outlet, wire};
+use crate::{StreamCondition, StreamError};
 
 /// What an acceptor must know about its peer and its own node.
 pub trait PeerCheck {
@@ -71,8 +72,8 @@ pub enum IncomingOutput {
     NotSent(Stanza),
     /// Write what is pending and close the connection. After this nothing comes any more.
     Close {
-        /// Condition of the stream error we sent or received; `None` for an orderly end.
-        error: Option<String>,
+        /// The stream error that we sent or received; `None` for an orderly end or a lost connection.
+        error: Option<StreamError>,
     },
 }
 
@@ -231,7 +232,7 @@ impl Incoming {
                 }
             }
             Input::Closed => self.close(None),
-            Input::Invalid(e) => self.fail(now, e.stream_condition(), None),
+            Input::Invalid(e) => self.fail_with(now, StreamError::from(&e)),
             Input::Event(e) => {
                 self.last_received = now;
                 match e {
@@ -255,11 +256,11 @@ impl Incoming {
 
     fn tick(&mut self, now: Instant) {
         if self.deadline.is_some_and(|d| d <= now) {
-            return self.fail(now, "connection-timeout", None);
+            return self.fail(now, StreamCondition::ConnectionTimeout, None);
         }
         if self.ack_asked.is_some_and(|t| t.max(self.last_received) + self.config.dead_after <= now) {
             // The peer is gone: it may come back and resume, so no stream error ends the session.
-            return self.close(Some("connection-timeout".to_owned()));
+            return self.close(Some(StreamError::new(StreamCondition::ConnectionTimeout)));
         }
         if self.holding.is_some_and(|t| t <= now) {
             self.holding = None;
@@ -284,21 +285,27 @@ impl Incoming {
         self.send(now, &wire::ack_request());
     }
 
-    fn close(&mut self, error: Option<String>) {
+    fn close(&mut self, error: Option<StreamError>) {
         self.phase = Phase::Closed;
         self.deadline = None;
         self.out.push(IncomingOutput::Close { error });
     }
 
     /// A stream error ends the session for good: what it said would only be said again after a resumption.
-    fn fail(&mut self, now: Instant, condition: &'static str, text: Option<&str>) {
+    fn fail(&mut self, now: Instant, condition: StreamCondition, text: Option<&'static str>) {
+        let error = StreamError::new(condition);
+        self.fail_with(now, if let Some(t) = text { error.text(t) } else { error });
+    }
+
+    fn fail_with(&mut self, now: Instant, error: StreamError) {
         if self.phase == Phase::Header {
             // RFC 6120 §4.9.1.1: the error needs a stream.
             self.write_header(now);
         }
         self.managed = Managed::Off;
-        self.send(now, &wire::stream_error(condition, text));
-        self.close(Some(condition.to_owned()));
+        self.send(now, &error.write());
+        self.send(now, wire::END);
+        self.close(Some(error));
     }
 
     fn end(&mut self, now: Instant) {
@@ -326,7 +333,7 @@ impl Incoming {
     pub fn shut_down(&mut self, now: Instant) {
         if self.phase != Phase::Closed {
             self.managed_end(now);
-            self.fail(now, "system-shutdown", None);
+            self.fail(now, StreamCondition::SystemShutdown, None);
         }
     }
 
@@ -342,10 +349,10 @@ impl Incoming {
     fn header(&mut self, now: Instant, h: &Stanza, check: &dyn PeerCheck) {
         let root = h.root();
         if self.phase != Phase::Header {
-            return self.fail(now, "not-well-formed", Some("a second stream header"));
+            return self.fail(now, StreamCondition::NotWellFormed, Some("a second stream header"));
         }
         if !root.is("stream", ns::STREAM) {
-            return self.fail(now, "invalid-namespace", None);
+            return self.fail(now, StreamCondition::InvalidNamespace, None);
         }
         self.local = root.attr("to").and_then(|v| pair::domain(&v)).unwrap_or_default();
         let from = root.attr("from");
@@ -353,27 +360,27 @@ impl Incoming {
         let forged = from.is_some() && remote.is_none();
         if self.external.is_some() && remote.is_some() && self.external != remote {
             self.remote = remote;
-            return self.fail(now, "invalid-from", None);
+            return self.fail(now, StreamCondition::InvalidFrom, None);
         }
         // RFC 6120 §4.7.1: before TLS an initiator may keep its name to itself.
         self.remote = remote.or_else(|| self.external.clone());
         if root.attr("xmlns").as_deref() != Some(ns::SERVER) {
-            return self.fail(now, "invalid-namespace", None);
+            return self.fail(now, StreamCondition::InvalidNamespace, None);
         }
         if forged {
-            return self.fail(now, "invalid-from", None);
+            return self.fail(now, StreamCondition::InvalidFrom, None);
         }
         if !check.serves(&self.local) {
-            return self.fail(now, "host-unknown", None);
+            return self.fail(now, StreamCondition::HostUnknown, None);
         }
         let major = root.attr("version").and_then(|v| v.split('.').next()?.parse::<u32>().ok());
         if major.is_none_or(|m| m < 1) {
-            return self.fail(now, "unsupported-version", None);
+            return self.fail(now, StreamCondition::UnsupportedVersion, None);
         }
         self.write_header(now);
         self.phase = Phase::Negotiating;
         if self.remote.as_deref().is_some_and(|r| !check.allowed(r)) {
-            return self.fail(now, "policy-violation", Some(RESTRICTED));
+            return self.fail(now, StreamCondition::PolicyViolation, Some(RESTRICTED));
         }
         self.write_features(now, check);
         if let Some(from) = self.external.clone() {
@@ -448,7 +455,7 @@ impl Incoming {
 
     fn element(&mut self, now: Instant, s: Stanza, check: &dyn PeerCheck) {
         if matches!(self.phase, Phase::Header | Phase::Tls | Phase::Resuming { .. }) {
-            return self.fail(now, "policy-violation", Some("out of turn"));
+            return self.fail(now, StreamCondition::PolicyViolation, Some("out of turn"));
         }
         if s.kind() != StanzaKind::Other {
             return self.stanza(now, s);
@@ -457,13 +464,13 @@ impl Incoming {
         let (name, xmlns) = (root.name(), root.ns());
         match (name, xmlns) {
             ("error", ns::STREAM) => {
-                let (condition, _) = wire::read_stream_error(&s);
+                let error = StreamError::parse(root);
                 self.managed = Managed::Off;
                 self.send(now, wire::END);
-                self.close(Some(condition));
+                self.close(error);
             }
             ("starttls", ns::TLS) => self.start_tls(now),
-            _ if self.must_start_tls() => self.fail(now, "policy-violation", Some("TLS is required")),
+            _ if self.must_start_tls() => self.fail(now, StreamCondition::PolicyViolation, Some("TLS is required")),
             ("auth", ns::SASL) => self.auth(now, &s, check),
             ("abort", ns::SASL) => self.refuse_auth(now, "aborted"),
             ("result", ns::DIALBACK) => self.dialback_key(now, &s, check),
@@ -476,7 +483,7 @@ impl Incoming {
             }
             ("pairs", PAIRS_NS) => self.add_pairs(now, &s, check),
             (_, ns::SM) => self.management(now, &s, check),
-            _ => self.fail(now, "unsupported-stanza-type", None),
+            _ => self.fail(now, StreamCondition::UnsupportedStanzaType, None),
         }
     }
 
@@ -485,7 +492,7 @@ impl Incoming {
         if self.secured || !possible || self.phase != Phase::Negotiating {
             self.send(now, &wire::empty("failure", ns::TLS));
             self.send(now, wire::END);
-            return self.close(Some("starttls refused".to_owned()));
+            return self.close(None);
         }
         self.send(now, &wire::empty("proceed", ns::TLS));
         self.phase = Phase::Tls;
@@ -532,7 +539,7 @@ impl Incoming {
     fn refused(&mut self, now: Instant) {
         self.refusals += 1;
         if self.refusals >= self.config.max_refusals {
-            self.fail(now, "policy-violation", Some("too many refused attempts"));
+            self.fail(now, StreamCondition::PolicyViolation, Some("too many refused attempts"));
         }
     }
 
@@ -541,9 +548,9 @@ impl Incoming {
     fn dialback_key(&mut self, now: Instant, s: &Stanza, check: &dyn PeerCheck) {
         let root = s.root();
         if DialbackOutcome::of(&root).is_some() {
-            return self.fail(now, "policy-violation", Some("an answer to no question"));
+            return self.fail(now, StreamCondition::PolicyViolation, Some("an answer to no question"));
         }
-        let Some(pair) = Pair::of_element(&root) else { return self.fail(now, "improper-addressing", None) };
+        let Some(pair) = Pair::of_element(&root) else { return self.fail(now, StreamCondition::ImproperAddressing, None) };
         let refusal = if !self.config.dialback {
             Some(Condition::NotAllowed)
         } else if !check.serves(&pair.to) {
@@ -605,10 +612,10 @@ impl Incoming {
     fn dialback_question(&mut self, now: Instant, s: &Stanza, check: &dyn PeerCheck) {
         let root = s.root();
         if DialbackOutcome::of(&root).is_some() {
-            return self.fail(now, "policy-violation", Some("an answer to no question"));
+            return self.fail(now, StreamCondition::PolicyViolation, Some("an answer to no question"));
         }
         let (Some(asker), Some(id)) = (Pair::of_element(&root), root.attr("id")) else {
-            return self.fail(now, "improper-addressing", None);
+            return self.fail(now, StreamCondition::ImproperAddressing, None);
         };
         let (outcome, error) = if !check.serves(&asker.to) {
             (DialbackOutcome::Error, Some(Condition::ItemNotFound))
@@ -623,7 +630,7 @@ impl Incoming {
     /// Our extension: each further pair is checked against the certificate, as dialback would cost a round trip each.
     fn add_pairs(&mut self, now: Instant, s: &Stanza, check: &dyn PeerCheck) {
         if !self.config.pairs || self.phase != Phase::Open {
-            return self.fail(now, "not-authorized", None);
+            return self.fail(now, StreamCondition::NotAuthorized, None);
         }
         let mut accepted = Vec::new();
         for p in pair::read_pairs(s) {
@@ -650,15 +657,15 @@ impl Incoming {
 
     fn stanza(&mut self, now: Instant, s: Stanza) {
         if self.must_start_tls() || self.phase != Phase::Open {
-            return self.fail(now, "not-authorized", None);
+            return self.fail(now, StreamCondition::NotAuthorized, None);
         }
-        let Ok(Some(from)) = s.from() else { return self.fail(now, "improper-addressing", Some("from")) };
+        let Ok(Some(from)) = s.from() else { return self.fail(now, StreamCondition::ImproperAddressing, Some("from")) };
         if !self.proved_itself(from.domain()) {
-            return self.fail(now, "invalid-from", None);
+            return self.fail(now, StreamCondition::InvalidFrom, None);
         }
         let s = match wire::into_client(s, &self.config.limits) {
             Ok(s) => s,
-            Err(e) => return self.fail(now, e.stream_condition(), None),
+            Err(e) => return self.fail_with(now, StreamError::from(&e)),
         };
         let output = match s.to() {
             Ok(Some(to)) if self.pairs.iter().any(|p| p.is(from.domain(), to.domain())) => IncomingOutput::Stanza(s),
@@ -672,7 +679,7 @@ impl Incoming {
                 }
                 return;
             }
-            _ => return self.fail(now, "improper-addressing", Some("to")),
+            _ => return self.fail(now, StreamCondition::ImproperAddressing, Some("to")),
         };
         self.handled = self.handled.wrapping_add(1);
         self.out.push(output);
@@ -691,14 +698,14 @@ impl Incoming {
                 self.send(now, &a);
             }
             "a" if matches!(self.managed, Managed::On { .. }) => {
-                let Some(h) = wire::read_h(&root) else { return self.fail(now, "policy-violation", Some("h")) };
+                let Some(h) = wire::read_h(&root) else { return self.fail(now, StreamCondition::PolicyViolation, Some("h")) };
                 self.ack_asked = None;
                 match self.outbox.ack(h) {
                     Ok(_) => self.flush(now),
-                    Err(_) => self.fail(now, "undefined-condition", Some("acknowledged more than was sent")),
+                    Err(e) => self.fail_with(now, e.stream_error()),
                 }
             }
-            _ => self.fail(now, "unsupported-stanza-type", None),
+            _ => self.fail(now, StreamCondition::UnsupportedStanzaType, None),
         }
     }
 
@@ -756,8 +763,8 @@ impl Incoming {
         let Some(mut session) = session.filter(|s| self.pairs.contains(&s.pair)) else {
             return self.refuse_management(now, "item-not-found");
         };
-        if session.outbox.ack(h).is_err() {
-            return self.fail(now, "undefined-condition", Some("acknowledged more than was sent"));
+        if let Err(e) = session.outbox.ack(h) {
+            return self.fail_with(now, e.stream_error());
         }
         session.outbox.rewind();
         let mut w = XmlWriter::new();

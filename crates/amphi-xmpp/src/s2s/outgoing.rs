@@ -13,6 +13,7 @@ use super::dialback::{self, DialbackOutcome, DialbackSecret, VerifyRequest};
 use super::pair::{self, Pair};
 use super::{Input, OutgoingConfig, PAIRS_NS, Purpose, Tls};
 use crate::link::{Features, Outbox, Outlet, wire};
+use crate::{StreamCondition, StreamError};
 
 /// Why a link has no stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,13 +31,8 @@ pub enum FailReason {
     #[error("authentication failed: {0}")]
     Auth(String),
     /// The peer ended the stream with an error.
-    #[error("stream error {condition}{}{}", if text.is_some() { ": " } else { "" }, text.as_deref().unwrap_or(""))]
-    StreamError {
-        /// The condition.
-        condition: String,
-        /// Its text.
-        text: Option<String>,
-    },
+    #[error("stream error: {0}")]
+    StreamError(StreamError),
     /// The peer does not keep to the protocol.
     #[error("protocol: {0}")]
     Protocol(&'static str),
@@ -344,7 +340,7 @@ impl Outgoing {
             }
             Input::Invalid(e) => {
                 if self.connected() {
-                    self.violated(now, e.stream_condition(), "malformed XML");
+                    self.violated(now, StreamError::from(&e).condition, "malformed XML");
                 }
             }
             Input::Event(e) => {
@@ -488,9 +484,9 @@ impl Outgoing {
     }
 
     /// The peer broke the protocol: tell it, and end the session with the stream.
-    fn violated(&mut self, now: Instant, condition: &'static str, what: &'static str) {
-        let e = wire::stream_error(condition, Some(what));
-        self.send_bytes(now, &e);
+    fn violated(&mut self, now: Instant, condition: StreamCondition, what: &'static str) {
+        self.send_bytes(now, &StreamError::new(condition).text(what).write());
+        self.send_bytes(now, wire::END);
         self.fail(FailReason::Protocol(what));
     }
 
@@ -506,17 +502,17 @@ impl Outgoing {
     fn header(&mut self, now: Instant, h: &Stanza) {
         let root = h.root();
         if self.phase != Phase::Header {
-            return self.violated(now, "not-well-formed", "a second stream header");
+            return self.violated(now, StreamCondition::NotWellFormed, "a second stream header");
         }
         if !root.is("stream", ns::STREAM) || root.attr("xmlns").as_deref() != Some(ns::SERVER) {
-            return self.violated(now, "invalid-namespace", "not a stream between servers");
+            return self.violated(now, StreamCondition::InvalidNamespace, "not a stream between servers");
         }
         if root.attr("version").and_then(|v| v.split('.').next()?.parse::<u32>().ok()).is_none_or(|m| m < 1) {
-            return self.violated(now, "unsupported-version", "no XMPP 1.0");
+            return self.violated(now, StreamCondition::UnsupportedVersion, "no XMPP 1.0");
         }
         // RFC 6120 §4.7.1: an answer from somebody else is not for us. An empty one goes before a stream error.
         if root.attr("from").is_some_and(|f| pair::domain(&f).as_deref() != Some(&self.config.pair.to)) {
-            return self.violated(now, "invalid-from", "another server answers");
+            return self.violated(now, StreamCondition::InvalidFrom, "another server answers");
         }
         self.stream_id = root.attr("id").unwrap_or_default().into_owned();
         self.phase = Phase::Features;
@@ -565,26 +561,26 @@ impl Outgoing {
             }
             (Phase::Ready, "a", ns::SM) if self.managed => {
                 let Some(h) = wire::read_h(&root) else {
-                    return self.violated(now, "policy-violation", "acknowledgement without a count");
+                    return self.violated(now, StreamCondition::PolicyViolation, "acknowledgement without a count");
                 };
                 self.ack_asked = None;
                 if self.outbox.ack(h).is_err() {
-                    return self.violated(now, "undefined-condition", "acknowledged more than was sent");
+                    return self.violated(now, StreamCondition::UndefinedCondition, "acknowledged more than was sent");
                 }
                 self.flush(now);
             }
             // Features may be announced again, as some servers do after dialback.
             (Phase::Dialback | Phase::Settling | Phase::Ready, "features", ns::STREAM) => {}
-            _ => self.violated(now, "unsupported-stanza-type", "unexpected element"),
+            _ => self.violated(now, StreamCondition::UnsupportedStanzaType, "unexpected element"),
         }
     }
 
     fn stream_error(&mut self, now: Instant, s: &Stanza) {
-        let (condition, text) = wire::read_stream_error(s);
+        let error =
+            StreamError::parse(s.root()).unwrap_or_else(|| StreamError::new(StreamCondition::UndefinedCondition));
         self.send_bytes(now, wire::END);
-        let passing =
-            matches!(condition.as_str(), "connection-timeout" | "reset" | "system-shutdown" | "resource-constraint");
-        let reason = FailReason::StreamError { condition, text };
+        let passing = wire::is_passing(error.condition);
+        let reason = FailReason::StreamError(error);
         if passing { self.lost(now, reason) } else { self.fail(reason) }
     }
 
@@ -642,7 +638,7 @@ impl Outgoing {
     fn dialback_result(&mut self, now: Instant, s: &Stanza) {
         let root = s.root();
         if Pair::of_element(&root).is_none_or(|p| p.reversed() != self.config.pair) {
-            return self.violated(now, "invalid-from", "dialback result of another pair");
+            return self.violated(now, StreamCondition::InvalidFrom, "dialback result of another pair");
         }
         match DialbackOutcome::of(&root) {
             Some(DialbackOutcome::Valid) => {
@@ -656,7 +652,7 @@ impl Outgoing {
                 self.send_bytes(now, wire::END);
                 self.fail(FailReason::Auth(text));
             }
-            None => self.violated(now, "unsupported-stanza-type", "a dialback key on a stream we opened"),
+            None => self.violated(now, StreamCondition::UnsupportedStanzaType, "a dialback key on a stream we opened"),
         }
     }
 
@@ -769,10 +765,10 @@ impl Outgoing {
         let h = wire::read_h(&s.root());
         let same = self.session.as_ref().is_some_and(|r| s.attr("previd").as_deref() == Some(&r.id));
         let (Some(h), true) = (h, same) else {
-            return self.violated(now, "policy-violation", "resumed something else");
+            return self.violated(now, StreamCondition::PolicyViolation, "resumed something else");
         };
         if self.outbox.ack(h).is_err() {
-            return self.violated(now, "undefined-condition", "acknowledged more than was sent");
+            return self.violated(now, StreamCondition::UndefinedCondition, "acknowledged more than was sent");
         }
         self.awaiting_sm = false;
         self.outbox.rewind();
@@ -837,23 +833,23 @@ impl Outgoing {
 
     fn stanza(&mut self, now: Instant, s: Stanza) {
         if !self.bidi || !matches!(self.phase, Phase::Settling | Phase::Ready) {
-            return self.violated(now, "not-authorized", "a stanza on a stream of the other direction");
+            return self.violated(now, StreamCondition::NotAuthorized, "a stanza on a stream of the other direction");
         }
         let accepted = match (s.from(), s.to()) {
             (Ok(Some(f)), Ok(Some(t))) => {
                 self.pairs.iter().any(|(p, state)| *state == PairState::Accepted && p.is(t.domain(), f.domain()))
             }
-            _ => return self.violated(now, "improper-addressing", "addresses of a stanza"),
+            _ => return self.violated(now, StreamCondition::ImproperAddressing, "addresses of a stanza"),
         };
         if !accepted {
-            return self.violated(now, "invalid-from", "a stanza of another pair");
+            return self.violated(now, StreamCondition::InvalidFrom, "a stanza of another pair");
         }
         match wire::into_client(s, &self.config.limits) {
             Ok(s) => {
                 self.handled = self.handled.wrapping_add(1);
                 self.out.push(OutgoingOutput::Stanza(s));
             }
-            Err(e) => self.violated(now, e.stream_condition(), "malformed XML"),
+            Err(e) => self.violated(now, StreamError::from(&e).condition, "malformed XML"),
         }
     }
 
@@ -874,7 +870,7 @@ impl Outgoing {
     fn verified(&mut self, now: Instant, s: &Stanza) {
         let root = s.root();
         let (Some(pair), Some(outcome)) = (Pair::of_element(&root), DialbackOutcome::of(&root)) else {
-            return self.violated(now, "improper-addressing", "a dialback answer without addresses");
+            return self.violated(now, StreamCondition::ImproperAddressing, "a dialback answer without addresses");
         };
         let id = root.attr("id").unwrap_or_default();
         let found = self.verifications.iter().position(|(v, asked)| *asked && v.pair == pair && v.stream_id == id);

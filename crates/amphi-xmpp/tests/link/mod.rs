@@ -317,7 +317,7 @@ impl World {
                 IncomingOutput::Answer(s) => self.log.push_str(&format!("answer {s}\n")),
                 IncomingOutput::NotSent(s) => panic!("not sent: {s}"),
                 IncomingOutput::Close { error } => {
-                    self.closed.push(error);
+                    self.closed.push(error.map(|e| e.condition.as_str().to_owned()));
                     let a = self.inc.take().unwrap();
                     self.keep(a);
                     while let Some(b) = (!self.to_out.is_empty()).then(|| self.to_out.drain(..).collect::<Vec<_>>()) {
