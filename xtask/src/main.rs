@@ -1,5 +1,5 @@
 //! The project's chores. `cargo xtask test` installs what the tests need and runs them all; `cargo xtask check` is the fast
-//! part of it, for while one works.
+//! part of it, for while one works, and `cargo xtask interop` the part with foreign clients and servers.
 
 mod install;
 mod interop;
@@ -19,8 +19,13 @@ fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
     let outcome = std::env::set_current_dir(root()).map_err(Into::into).and_then(|()| match task.as_str() {
         "check" => check(),
+        "interop" => {
+            let mut tally = Tally::default();
+            interop::run(&mut tally);
+            Ok(tally)
+        }
         "test" => test(),
-        _ => bail!("usage: cargo xtask check | test"),
+        _ => bail!("usage: cargo xtask check | interop | test"),
     });
     match outcome {
         Ok(tally) => {
