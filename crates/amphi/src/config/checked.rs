@@ -1,0 +1,291 @@
+//! The checked configuration: what the rest of the program sees. Names are valid, addresses parsed, files read, usual values
+//! filled in, contradictions refused. Made from a [`Layered`] file by [`Config::check`]; changes nothing on disk.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use amphi_stanza::BareJid;
+use secrecy::SecretString;
+
+use super::check::Check;
+use super::error::ConfigError;
+use super::file::{Links, LogFile, MetricsFile, Promotion};
+use super::focus::FocusAuthentication;
+use super::layers::Layered;
+use super::limits::LimitsFile;
+use super::nodes::Node;
+use super::secret::Password;
+
+/// A configuration that holds together.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What this process is.
+    pub roles: Roles,
+    /// How nodes of this process are joined.
+    pub links: Links,
+    /// Main domain.
+    pub domain: String,
+    /// First label of conference addresses.
+    pub muc_prefix: String,
+    /// Seats on stage.
+    pub stage: u32,
+    /// What a raised hand does.
+    pub promotion: Promotion,
+    /// Where state is kept.
+    pub data_dir: PathBuf,
+    /// Announced to clients: shard, region, release.
+    pub announced: [Option<String>; 3],
+    /// Addresses to listen on.
+    pub listen: Listen,
+    /// Certificates.
+    pub tls: Tls,
+    /// The main node, when this process runs it.
+    pub main: Option<Node>,
+    /// The audience.
+    pub visitors: Visitors,
+    /// The focus.
+    pub focus: Focus,
+    /// Bounds on peers.
+    pub limits: LimitsFile,
+    /// Log output.
+    pub log: LogFile,
+    /// Metrics.
+    pub metrics: MetricsFile,
+}
+
+/// What a process is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// The main node.
+    pub main: bool,
+    /// The way in over HTTP: conference requests, and requests for nodes elsewhere.
+    pub front: bool,
+    /// The focus.
+    pub focus: bool,
+    /// Visitor nodes by name.
+    pub nodes: Vec<String>,
+}
+
+/// Addresses to listen on. `None` where a role does not need one, or where it is `off`.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// HTTP of the main node, of the front, and of visitor nodes in this process.
+    pub front: Option<SocketAddr>,
+    /// Client streams.
+    pub c2s: Option<SocketAddr>,
+    /// Server streams; only with peers elsewhere, or with `links = "s2s"`.
+    pub s2s: Option<SocketAddr>,
+    /// Administration.
+    pub admin: Option<SocketAddr>,
+    /// Local addresses that count as encrypted.
+    pub secure_interfaces: Vec<IpAddr>,
+    /// Address for people, without a slash at its end.
+    pub public_url: Option<String>,
+    /// Networks of proxies: address and number of leading bits.
+    pub trusted_proxies: Vec<(IpAddr, u8)>,
+    /// Header with the region of a user.
+    pub region_header: String,
+    /// Origins that may ask.
+    pub cors_origins: Vec<String>,
+}
+
+/// Certificates and where TLS is used.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// HTTPS on the front.
+    pub front: bool,
+    /// STARTTLS is required of clients.
+    pub require_c2s: bool,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// PEM files, both readable.
+    Files {
+        /// Chain.
+        chain: PathBuf,
+        /// Private key.
+        key: PathBuf,
+    },
+    /// Made once and kept in this folder.
+    SelfSigned(PathBuf),
+}
+
+/// The audience.
+#[derive(Clone, Debug)]
+pub struct Visitors {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Domain of the main node.
+    pub main_domain: String,
+    /// Nodes that this process runs or speaks with.
+    pub nodes: Vec<VisitorNode>,
+    /// Domains whose people need no approval.
+    pub ignore_list: Vec<String>,
+    /// Tokens that name a user promote.
+    pub auto_promote_with_token: bool,
+    /// Queue service.
+    pub queue: Option<Queue>,
+}
+
+/// A queue service.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Base URL, without a slash at its end.
+    pub url: String,
+    /// PEM private key that signs requests.
+    pub key: Option<SecretString>,
+    /// Its identifier.
+    pub key_id: String,
+}
+
+/// A visitor node.
+#[derive(Clone, Debug)]
+pub struct VisitorNode {
+    /// `v1`.
+    pub name: String,
+    /// `v1.meet.jitsi`.
+    pub domain: String,
+    /// `conference.v1.meet.jitsi`.
+    pub muc: String,
+    /// In this process or not.
+    pub place: WhereNode,
+}
+
+/// Where a visitor node is.
+#[derive(Clone, Debug)]
+pub enum WhereNode {
+    /// Run by this process.
+    Here {
+        /// Its hosts and services.
+        node: Box<Node>,
+        /// Own address for client streams.
+        listen_c2s: Option<SocketAddr>,
+        /// Own address for server streams.
+        listen_s2s: Option<SocketAddr>,
+    },
+    /// Another process.
+    Elsewhere {
+        /// Base URL of its HTTP.
+        front: Option<String>,
+        /// Where it takes server streams.
+        s2s: Peer,
+        /// Where the focus logs in: host and port.
+        c2s: Option<(String, u16)>,
+    },
+}
+
+/// Where a server is, and how to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// TLS from the first byte instead of STARTTLS.
+    pub direct_tls: bool,
+    /// SHA-256 of its certificate.
+    pub fingerprint: Option<[u8; 32]>,
+}
+
+/// The focus.
+#[derive(Clone, Debug)]
+pub struct Focus {
+    /// Its bare address on the main node.
+    pub jid: BareJid,
+    /// Local part on every node.
+    pub user: String,
+    /// Password on every node.
+    pub password: Password,
+    /// Where it is, and how it is reached.
+    pub place: FocusPlace,
+    /// Soft bound on visitors of a conference and node.
+    pub max_visitors_per_node: u32,
+    /// Visitors on each used node at which a further one is opened.
+    pub open_node_at: u32,
+    /// Percentage of the stage at which nodes are linked.
+    pub link_nodes_at: u32,
+    /// Between announcements of the count.
+    pub notification_interval: Duration,
+    /// How long a visitor under way is counted.
+    pub vnode_join_latency: Duration,
+    /// Only flagged rooms get an audience.
+    pub require_muc_config_flag: bool,
+    /// Visitors wait for the room to be live.
+    pub enable_live_room: bool,
+    /// For a conference that nobody joins.
+    pub initial_timeout: Duration,
+    /// For a participant alone.
+    pub single_participant_timeout: Duration,
+    /// From how many on there is media.
+    pub min_participants: u32,
+    /// First participant becomes moderator.
+    pub auto_owner: bool,
+    /// Who may start a conference.
+    pub authentication: FocusAuthentication,
+    /// Domain of those who may.
+    pub login_domain: String,
+    /// How long a login counts.
+    pub authentication_lifetime: Duration,
+    /// Where bridges announce themselves.
+    pub bridge_brewery: BareJid,
+    /// For answers.
+    pub reply_timeout: Duration,
+    /// Domains of recorders and gateways.
+    pub trusted_domains: Vec<String>,
+}
+
+/// Where the focus is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FocusPlace {
+    /// In this process. `main_c2s`: where the main node is when it is not.
+    Here {
+        /// Host and port of the main node's client streams.
+        main_c2s: Option<(String, u16)>,
+    },
+    /// Another process, which logs in over TCP. `http`: where conference requests go.
+    Elsewhere {
+        /// Base URL.
+        http: Option<String>,
+    },
+}
+
+impl Config {
+    /// Checks everything; tells all mistakes at once.
+    pub fn check(layered: &Layered) -> Result<Self, ConfigError> {
+        let mut check = Check { file: &layered.file, places: &layered.places, mistakes: Vec::new() };
+        match check.config() {
+            Some(config) if check.mistakes.is_empty() => Ok(config),
+            _ => Err(ConfigError(check.mistakes)),
+        }
+    }
+
+    /// The auth host of the main node.
+    pub fn auth_domain(&self) -> String {
+        format!("auth.{}", self.visitors.main_domain)
+    }
+
+    /// A side component of the main node, such as `focus` or `visitors`.
+    pub fn component(&self, label: &str) -> String {
+        format!("{label}.{}", self.visitors.main_domain)
+    }
+
+    /// The URL to show to people.
+    pub fn url(&self) -> Option<String> {
+        if let Some(url) = &self.listen.public_url {
+            return Some(format!("{url}/"));
+        }
+        let address = self.listen.front?;
+        let scheme = if self.tls.front { "https" } else { "http" };
+        match address.ip() {
+            ip if ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST) => {
+                Some(format!("{scheme}://localhost:{}/", address.port()))
+            }
+            _ => Some(format!("{scheme}://{address}/")),
+        }
+    }
+}

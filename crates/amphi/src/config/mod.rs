@@ -1,0 +1,36 @@
+//! The configuration: one TOML file in which every key is optional, overlaid by the environment and the command line.
+//!
+//! Two stages. [`Layers`] become a [`File`]: right keys, right types. A [`File`] becomes a [`Config`]: addresses parsed,
+//! secrets read, names valid, usual hosts filled in, contradictions named. The rest of the program sees only [`Config`].
+
+mod check;
+mod checked;
+mod error;
+mod file;
+mod focus;
+mod hosts;
+mod layers;
+mod limits;
+mod nodes;
+pub mod reference;
+mod scalars;
+mod schema;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod units;
+mod visitors;
+
+pub use checked::{
+    Certificate, Config, Focus, FocusPlace, Listen, Peer, Queue, Roles, Tls, VisitorNode, Visitors, WhereNode,
+};
+pub use error::{ConfigError, Mistake, Place};
+pub use file::{File, Links, ListenFile, LogFile, LogFormat, MetricsFile, Promotion, TlsFile};
+pub use focus::{FocusAuthentication, FocusFile};
+pub use hosts::{AccountFile, Auth, HostFile, MucFile, MucKind, NickRule};
+pub use layers::{Layered, Layers, Places, VARIABLE_PREFIX};
+pub use limits::LimitsFile;
+pub use nodes::{Account, Host, Login, Muc, Node, TokenKey, TokenLogin};
+pub use secret::Password;
+pub use units::{BadUnit, Size, Span};
+pub use visitors::{NodeFile, VisitorsFile};
