@@ -471,7 +471,7 @@ impl Conn {
             ws::write_header(&mut scratch, ws::CLOSE, 2);
             scratch.extend_from_slice(&1000u16.to_be_bytes());
         } else {
-            scratch.extend_from_slice(amphi_xmpp::c2s::WHITESPACE_CLOSE.as_bytes());
+            scratch.extend_from_slice(amphi_xmpp::c2s::STREAM_END.as_bytes());
         }
         self.write(shard, &mut scratch);
         if let Link::Up(t, _) = &*self.link.borrow() {
