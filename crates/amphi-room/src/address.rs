@@ -80,6 +80,12 @@ pub(crate) fn room_of(cfg: &NodeConfig, origin: &Origin, to: &Jid, stanza: &Stan
         return None;
     }
     match &cfg.role {
+        // A node's answer to one of our requests: its id names the room.
+        Role::Main(main) if stanza.kind() == StanzaKind::Iq && is_answer(stanza) => {
+            let ours = to.domain() == cfg.host || main.visitors.as_deref() == Some(to.domain());
+            let room = stanza.id().filter(|_| ours)?;
+            BareJid::new(amphi_visitors::wire::room_of_link_id(&room)?, &cfg.conference_muc()?.domain).ok()
+        }
         Role::Main(main) => {
             if cfg.metadata.as_deref() == Some(to.domain()) {
                 let named = stanza.child("room_metadata", ns::JITMEET).and_then(|e| e.attr("room"));
@@ -107,6 +113,10 @@ pub(crate) fn room_of(cfg: &NodeConfig, origin: &Origin, to: &Jid, stanza: &Stan
             None
         }
     }
+}
+
+fn is_answer(stanza: &Stanza) -> bool {
+    matches!(stanza.ty().as_deref(), Some("result" | "error"))
 }
 
 fn visitors_element(stanza: &Stanza) -> Option<Element<'_>> {
@@ -148,6 +158,7 @@ mod tests {
             role: Role::VisitorNode(VisitorNodeConfig {
                 name: "v1".to_owned(),
                 main_domain: "meet.example".to_owned(),
+                main_hosts: Default::default(),
                 main_muc: "conference.meet.example".to_owned(),
                 main_visitors: "visitors.meet.example".to_owned(),
                 auto_promoted_with_token: true,
@@ -239,7 +250,10 @@ mod tests {
         assert_eq!(about(&c, "demo@conference.acme.meet.example/x", "<presence/>"), tenant);
         assert_eq!(about(&c, "meet.example", "<iq/>"), None);
         assert_eq!(about(&c, "conference.meet.example", "<iq/>"), None);
-        assert_eq!(about(&c, "visitors.meet.example", "<iq><visitors xmlns='jitsi:visitors' room='a@b.c'/></iq>"), None);
+        assert_eq!(
+            about(&c, "visitors.meet.example", "<iq><visitors xmlns='jitsi:visitors' room='a@b.c'/></iq>"),
+            None
+        );
     }
 
     #[test]

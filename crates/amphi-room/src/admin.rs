@@ -82,9 +82,6 @@ impl Room {
             let item = self.read_item(i)?;
             self.apply(cx, &actor, item)?;
         }
-        if !self.destroyed {
-            self.after_grants(cx);
-        }
         cx.result(rq, |_| ());
         Ok(())
     }
@@ -139,9 +136,8 @@ impl Room {
             (None, None) => return Err(RoomError::BadRequest("The item names nobody")),
         };
         let now = self.affiliation(cx.cfg, &jid);
-        let by_admin_of_room = actor.affiliation == Affiliation::Admin
-            && now < Affiliation::Admin
-            && to < Affiliation::Admin;
+        let by_admin_of_room =
+            actor.affiliation == Affiliation::Admin && now < Affiliation::Admin && to < Affiliation::Admin;
         if actor.affiliation != Affiliation::Owner && !by_admin_of_room {
             return Err(RoomError::Forbidden);
         }
@@ -153,8 +149,11 @@ impl Room {
             return Err(RoomError::TooMuch("The room's list of affiliations is full"));
         }
         let to = self.affiliation(cx.cfg, &jid);
-        let holders: Vec<Arc<str>> =
-            self.with_bare(&jid).into_iter().filter(|n| self.roster.get(n).is_some_and(|o| o.affiliation != to)).collect();
+        let holders: Vec<Arc<str>> = self
+            .with_bare(&jid)
+            .into_iter()
+            .filter(|n| self.roster.get(n).is_some_and(|o| o.affiliation != to))
+            .collect();
         for nick in holders {
             let note = Note { actor: actor.nick.clone(), reason: item.reason.clone(), ..Note::default() };
             match to {
@@ -191,10 +190,8 @@ impl Room {
         if !o.is_visitor() {
             self.roster.set_role(nick, to.default_role());
         }
+        self.after_role_change(cx, nick);
         self.show_again(cx, nick, note);
-        if to == Affiliation::Owner {
-            self.after_owner_granted(cx, nick);
-        }
     }
 
     fn change_role(&mut self, cx: &mut Cx<'_>, actor: &Actor, item: Item, to: MucRole) -> Result<(), RoomError> {
@@ -227,6 +224,7 @@ impl Room {
                     return Err(RoomError::Forbidden);
                 }
                 self.roster.set_role(&nick, to);
+                self.after_role_change(cx, &nick);
                 self.show_again(cx, &nick, &note);
                 Ok(())
             }

@@ -86,6 +86,8 @@ pub struct MainConfig {
     pub always_visitors_enabled: bool,
     /// A raised hand brings its owner on stage without a moderator.
     pub auto_allow_visitor_promotion: bool,
+    /// Bare address of the focus, which promoted visitors are told; `focus@auth.<host>` by default.
+    pub focus: Option<BareJid>,
     /// Hosts whose connections pass the visitor gate and need no seat: recorders and the like.
     pub visitors_ignore_list: BTreeSet<String>,
 }
@@ -97,6 +99,8 @@ pub struct VisitorNodeConfig {
     pub name: String,
     /// Virtual host of the main node: `meet.example`.
     pub main_domain: String,
+    /// Further hosts of the main node whose people are mirrored, besides those below [`VisitorNodeConfig::main_domain`].
+    pub main_hosts: BTreeSet<String>,
     /// Conference MUC of the main node: `conference.meet.example`.
     pub main_muc: String,
     /// Address of the visitors component of the main node.

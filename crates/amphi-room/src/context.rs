@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use amphi_stanza::{BareJid, Element, FullJid, Frame, Jid, Stanza, XmlWriter, ns};
+use amphi_stanza::{BareJid, Element, FullJid, Jid, Stanza, XmlWriter, ns};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use rand::rngs::StdRng;
@@ -54,13 +54,6 @@ impl Cx<'_> {
             Some(s) => self.push(Output::Send { conn: s.conn, stanza }),
             None => self.push(Output::Route(Stanza::authored(stanza))),
         }
-    }
-
-    /// Delivers a frame to one peer.
-    pub(crate) fn send_frame(&mut self, to: &Peer, frame: &Frame) {
-        let mut address = String::new();
-        amphi_stanza::escape_into(&mut address, to.jid.as_str());
-        self.send(to, frame.render(&address));
     }
 
     /// Sends a stanza towards its `to`, over a link or to a component.
@@ -127,12 +120,6 @@ impl Cx<'_> {
     pub(crate) fn uuid(&mut self) -> String {
         let bytes: [u8; 16] = rand::Rng::random(self.rng);
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
-    }
-
-    /// A short id for a stanza of ours.
-    pub(crate) fn stanza_id(&mut self) -> String {
-        let n: u64 = rand::Rng::random(self.rng);
-        format!("{n:016x}")
     }
 
     /// The time as XEP-0082 writes it.

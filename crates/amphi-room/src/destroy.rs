@@ -8,16 +8,16 @@ use crate::room::{Room, RoomKind};
 
 /// Why, and where to go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Destroy {
+pub(crate) struct Destroy {
     /// Another room to go to.
-    pub venue: Option<Jid>,
+    pub(crate) venue: Option<Jid>,
     /// For people, and matched by clients.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 impl Destroy {
     /// Just a reason.
-    pub fn reason(text: impl Into<String>) -> Self {
+    pub(crate) fn reason(text: impl Into<String>) -> Self {
         Self { venue: None, reason: Some(text.into()) }
     }
 

@@ -3,7 +3,7 @@
 use amphi_stanza::{Condition, ErrorType, StanzaError, ns};
 
 /// Why a stanza was refused. The text is what the sender reads; some texts are matched by clients and must not change.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum RoomError {
     #[error("Room creation is restricted")]
@@ -36,10 +36,11 @@ pub enum RoomError {
     Banned,
     #[error("A password is required")]
     Password,
-    #[error("Visitors not allowed while lobby is on!")]
-    VisitorsLobby,
-    #[error("{text}")]
-    VisitorGate { child: &'static str, text: &'static str },
+    /// Decided elsewhere, with its wire form.
+    #[error("{0}")]
+    Stanza(StanzaError),
+    #[error("Sending group messages not allowed")]
+    ChatRestricted,
     #[error("You are not currently connected to this chat")]
     NotInRoom,
     #[error("You are not in this room")]
@@ -54,12 +55,6 @@ pub enum RoomError {
     FocusGuard,
     #[error("Only moderators may change the subject")]
     SubjectForModerators,
-    #[error("Private messaging between visitors is disabled on visitor nodes")]
-    PrivateBetweenVisitors,
-    #[error("You are sending messages too fast")]
-    TooFast,
-    #[error("The audience is sending too many messages; try again in a moment")]
-    AudienceTooLoud,
     #[error("Room modification disabled for guests")]
     GuestsMayNotConfigure,
     #[error("{0}")]
@@ -70,8 +65,6 @@ pub enum RoomError {
     Unsupported(&'static str),
     #[error("{0}")]
     TooMuch(&'static str),
-    #[error("The main room cannot be reached at the moment")]
-    MainUnreachable,
 }
 
 impl RoomError {
@@ -86,8 +79,7 @@ impl RoomError {
             | Self::NotOwnNick
             | Self::NickChange
             | Self::ReservedNick
-            | Self::VisitorsLobby
-            | Self::VisitorGate { .. }
+            | Self::ChatRestricted
             | Self::FocusGuard
             | Self::GuestsMayNotConfigure => (T::Cancel, C::NotAllowed),
             Self::HealthRoom | Self::Full => (T::Cancel, C::ServiceUnavailable),
@@ -95,31 +87,27 @@ impl RoomError {
             Self::NoNick => (T::Modify, C::JidMalformed),
             Self::QueueFull => (T::Wait, C::ResourceConstraint),
             Self::MembersOnly => (T::Auth, C::RegistrationRequired),
-            Self::Banned
-            | Self::Forbidden
-            | Self::NoAccess
-            | Self::SubjectForModerators
-            | Self::PrivateBetweenVisitors => (T::Auth, C::Forbidden),
+            Self::Banned | Self::Forbidden | Self::NoAccess | Self::SubjectForModerators => (T::Auth, C::Forbidden),
             Self::Password => (T::Auth, C::NotAuthorized),
             Self::NotInRoom | Self::NoSuchOccupant | Self::NoSuchRoom => (T::Cancel, C::ItemNotFound),
             Self::NotOccupant => (T::Cancel, C::NotAcceptable),
-            Self::TooFast | Self::AudienceTooLoud => (T::Wait, C::PolicyViolation),
             Self::BadRequest(_) => (T::Modify, C::BadRequest),
             Self::BadValue(_) => (T::Modify, C::NotAcceptable),
             Self::Unsupported(_) => (T::Cancel, C::FeatureNotImplemented),
             Self::TooMuch(_) => (T::Cancel, C::ResourceConstraint),
-            Self::MainUnreachable => (T::Wait, C::RemoteServerTimeout),
+            Self::Stanza(e) => (e.ty, e.condition),
         }
     }
 
     /// The `<error/>` element's content.
     pub fn stanza_error(&self) -> StanzaError {
+        if let Self::Stanza(e) = self {
+            return e.clone();
+        }
         let (ty, condition) = self.condition();
         let e = StanzaError::new(ty, condition).text(self.to_string());
         match self {
             Self::Token { code, .. } => e.app(code, ns::JITMEET),
-            Self::VisitorsLobby => e.app("no-visitors-lobby", ns::VISITORS),
-            Self::VisitorGate { child, .. } => e.app(child, ns::VISITORS),
             _ => e,
         }
     }

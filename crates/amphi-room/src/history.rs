@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use amphi_stanza::{Frame, Stanza, XmlWriter, ns};
 
+use crate::Output;
 use crate::context::Cx;
 use crate::occupant::Occupant;
 use crate::room::Room;
-use crate::Output;
 
 /// A message that joiners get.
 #[derive(Clone, Debug)]
@@ -35,6 +35,10 @@ impl History {
         self.kept.push_back(kept);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Kept> {
         self.kept.iter()
     }
@@ -42,19 +46,19 @@ impl History {
 
 /// How much of the history a joiner asks for (XEP-0045 §7.2.14); more than `maxstanzas` and `maxchars='0'` nobody sends.
 pub(crate) fn wanted(join: &Stanza) -> usize {
-    let number = |name: &str| -> Option<usize> {
-        join.child("x", ns::MUC)?.child("history", ns::MUC)?.attr(name)?.parse().ok()
-    };
+    let number =
+        |name: &str| -> Option<usize> { join.child("x", ns::MUC)?.child("history", ns::MUC)?.attr(name)?.parse().ok() };
     if number("maxchars") == Some(0) { 0 } else { number("maxstanzas").unwrap_or(usize::MAX) }
 }
 
 impl Room {
     /// Keeps a message for those who join later. `message`: real form, `from` the occupant; `name`: the sender's.
-    pub(crate) fn keep(&mut self, cx: &Cx<'_>, message: &Stanza, name: Option<(&str, &str)>) {
+    /// Returns it as kept.
+    pub(crate) fn keep(&mut self, cx: &Cx<'_>, message: &Stanza, name: Option<(&str, &str)>) -> Option<Stanza> {
         let limits = &cx.cfg.limits;
         let has_body = message.child("body", ns::CLIENT).is_some();
         if !has_body || message.raw().len() > limits.history_message {
-            return;
+            return None;
         }
         let stamp = cx.stamp();
         let from = self.real.clone();
@@ -69,7 +73,8 @@ impl Room {
                 }
             })
             .stanza();
-        self.keep_as_is(cx, stanza);
+        self.keep_as_is(cx, stanza.clone());
+        Some(stanza)
     }
 
     /// Keeps a message that has its delay already, in real form.
@@ -83,20 +88,21 @@ impl Room {
     }
 
     /// History, then the subject, which ends the join (XEP-0045 §7.2.15).
-    pub(crate) fn send_history(&mut self, cx: &mut Cx<'_>, o: &Occupant) {
+    pub(crate) fn send_history(&mut self, cx: &mut Cx<'_>, o: &Occupant, join: &Stanza) {
         if self.kind == crate::room::RoomKind::Shadow && !o.peer.is_local() {
             return;
         }
         let subject = self.subject_message(cx, o);
+        let skip = self.history.len().saturating_sub(wanted(join));
         match &o.peer.session {
             Some(s) => {
-                let frames: Vec<_> = self.history.iter().map(|k| k.frame.clone()).collect();
+                let frames: Vec<_> = self.history.iter().skip(skip).map(|k| k.frame.clone()).collect();
                 if !frames.is_empty() {
                     cx.push(Output::SendFrames { conn: s.conn, frames });
                 }
             }
             None => {
-                let all: Vec<_> = self.history.iter().map(|k| k.stanza.clone()).collect();
+                let all: Vec<_> = self.history.iter().skip(skip).map(|k| k.stanza.clone()).collect();
                 for k in all {
                     cx.route(k.rewrite().set("to", &o.peer.jid).stanza());
                 }
@@ -124,4 +130,3 @@ impl Room {
         }
     }
 }
-

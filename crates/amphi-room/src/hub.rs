@@ -1,12 +1,22 @@
 //! The surface between rooms and the IO layer.
 
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use amphi_stanza::{Frame, Jid, Stanza};
+use amphi_stanza::{BareJid, Frame, Jid, Stanza, StanzaKind, ns};
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
-use crate::{ConnId, Session};
+use crate::config::{NodeConfig, is_health_room};
+use crate::context::{Cx, Memberships, Request};
+use crate::destroy::Destroy;
+use crate::error::RoomError;
+use crate::occupant::Peer;
+use crate::room::Room;
+use crate::{ConnId, Session, address, disco, token};
 
 /// A room of one hub, for the IO layer's tables. Never reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +74,15 @@ pub enum Input {
     },
     /// The deadline of [`Hub::poll_timeout`] has come.
     Tick,
+    /// An operator, or a component that acts for the room, ends it.
+    Destroy {
+        /// Real address.
+        room: BareJid,
+        /// Another room to go to.
+        venue: Option<Jid>,
+        /// For people, and matched by clients.
+        reason: Option<String>,
+    },
 }
 
 /// A part of a room's local occupants.
@@ -159,6 +178,256 @@ pub enum Output {
 }
 
 /// A share of a node's rooms.
+///
+/// Feed it with [`Hub::handle`], then take everything from [`Hub::poll_output`] before the next input.
 pub struct Hub {
-    _now: Option<Instant>,
+    cfg: Arc<NodeConfig>,
+    rng: StdRng,
+    secret: [u8; 32],
+    index: u64,
+    next_room: u64,
+    rooms: HashMap<BareJid, Room, RandomState>,
+    members: Memberships,
+    /// What each room asked to be woken at.
+    timers: BTreeSet<(Instant, BareJid)>,
+    armed: HashMap<BareJid, Instant, RandomState>,
+    out: VecDeque<Output>,
+}
+
+/// How full a hub is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Rooms.
+    pub rooms: usize,
+    /// Visitors.
+    pub visitors: usize,
+    /// Everybody else: participants, moderators, the focus, and who is mirrored here.
+    pub on_stage: usize,
+    /// Moderators among them.
+    pub moderators: usize,
+    /// Joins that wait for the focus or the main node.
+    pub waiting_for_unlock: usize,
+    /// Joins that wait for their turn.
+    pub waiting_for_turn: usize,
+}
+
+/// Bits of a room's id that say which hub it is of.
+const HUB_SHIFT: u32 = 48;
+
+impl Hub {
+    /// An empty hub. `seed`: from a good source, once per process and hub; occupant ids and one-time names depend on it.
+    /// `index`: the hub's number in the node, so that room ids are unique.
+    pub fn new(config: Arc<NodeConfig>, seed: [u8; 32], index: u16) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let secret = rng.random();
+        Self {
+            cfg: config,
+            rng,
+            secret,
+            index: u64::from(index) << HUB_SHIFT,
+            next_room: 0,
+            rooms: HashMap::default(),
+            members: Memberships::default(),
+            timers: BTreeSet::new(),
+            armed: HashMap::default(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The real address of the room that a stanza is about, so that the IO layer can choose the hub; `None` if it is about
+    /// none, and somebody else has to answer. `to`: in real form.
+    pub fn room_of(cfg: &NodeConfig, from: &Origin, to: &Jid, stanza: &Stanza) -> Option<BareJid> {
+        address::room_of(cfg, from, to, stanza)
+    }
+
+    /// The answer to an IQ for a MUC service itself (`conference.acme.meet.example`): disco, ping. `asked`: as the sender
+    /// wrote it. `None`: not for one, or nothing to answer. Needs no state, so any worker may answer.
+    pub fn answer_service(cfg: &NodeConfig, asked: &Jid, from: &Jid, stanza: &Stanza) -> Option<Stanza> {
+        disco::answer_service(cfg, asked, from, stanza)
+    }
+
+    /// Takes one thing that happened. `wall`: milliseconds since the epoch.
+    pub fn handle(&mut self, now: Instant, wall: u64, input: Input) {
+        match input {
+            Input::Stanza { from, to, stanza } => self.stanza(now, wall, &from, &to, stanza),
+            Input::Gone { session } => {
+                for room in self.members.get(&session.conn).cloned().unwrap_or_default() {
+                    self.in_room(now, wall, &room, |r, cx| r.session_gone(cx, &session));
+                }
+                self.members.remove(&session.conn);
+            }
+            Input::Changed { session } => {
+                for room in self.members.get(&session.conn).cloned().unwrap_or_default() {
+                    self.in_room(now, wall, &room, |r, _| r.session_changed(&session));
+                }
+            }
+            Input::Peer { domain, state } => {
+                let rooms: Vec<BareJid> = self.rooms.keys().cloned().collect();
+                for room in rooms {
+                    self.in_room(now, wall, &room, |r, cx| r.peer_state(cx, &domain, state));
+                }
+            }
+            Input::Tick => {
+                while let Some((at, room)) = self.timers.first().cloned()
+                    && at <= now
+                {
+                    self.timers.remove(&(at, room.clone()));
+                    self.armed.remove(&room);
+                    self.in_room(now, wall, &room, Room::tick);
+                }
+            }
+            Input::Destroy { room, venue, reason } => {
+                self.in_room(now, wall, &room, |r, cx| r.destroy(cx, &Destroy { venue, reason }));
+            }
+        }
+    }
+
+    /// What must be done next, in order; `None` when there is nothing left.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Input::Tick`] is wanted; `None` means never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Counts for metrics. Walks rooms and stages, not audiences.
+    pub fn counters(&self) -> Counters {
+        let mut c = Counters { rooms: self.rooms.len(), ..Counters::default() };
+        for r in self.rooms.values() {
+            c.visitors += r.roster.visitors();
+            c.on_stage += r.roster.on_stage();
+            c.moderators += r.moderators().count();
+            c.waiting_for_unlock += r.lock_queue.len();
+            c.waiting_for_turn += r.rate_queue.len();
+        }
+        c
+    }
+
+    /// Rooms for the admin API: real address, id, people on stage, visitors.
+    pub fn rooms(&self) -> impl Iterator<Item = (&BareJid, RoomId, usize, usize)> {
+        self.rooms.iter().map(|(jid, r)| (jid, r.id, r.roster.on_stage(), r.roster.visitors()))
+    }
+
+    fn stanza(&mut self, now: Instant, wall: u64, from: &Origin, to: &Jid, stanza: Stanza) {
+        let peer = match from {
+            Origin::Local(s) => Peer::local(s.clone()),
+            Origin::Remote => match stanza.from() {
+                Ok(Some(jid)) => Peer { jid, session: None },
+                // The stream answers for this: a stanza between servers has an address.
+                _ => return,
+            },
+        };
+        // From here on a stanza is what a client would send, whatever stream it came on.
+        let stanza =
+            if stanza.root().ns() == ns::SERVER { stanza.rewrite().set("xmlns", ns::CLIENT).stanza() } else { stanza };
+        let Some(room) = address::room_of(&self.cfg, from, to, &stanza) else { return };
+        let rq = Request { peer: &peer, to, stanza: &stanza };
+        if !self.rooms.contains_key(&room) && !self.create(now, wall, &room, &rq) {
+            return;
+        }
+        let direct = to.local().is_some();
+        self.in_room(now, wall, &room, |r, cx| {
+            if direct {
+                r.handle(cx, &rq);
+            } else {
+                r.handle_for_component(cx, &rq);
+            }
+        });
+    }
+
+    /// A stanza for a room that does not exist. `true` if it exists now.
+    fn create(&mut self, now: Instant, wall: u64, room: &BareJid, rq: &Request<'_>) -> bool {
+        let cfg = self.cfg.clone();
+        let joins = rq.stanza.kind() == StanzaKind::Presence
+            && rq.stanza.ty().is_none()
+            && rq.to.resource().is_some()
+            && rq.peer.full().is_some()
+            && rq.stanza.child("x", ns::MUC).is_some();
+        let decided = if joins { may_create(&cfg, room, rq) } else { Err(RoomError::NoSuchRoom) };
+        let Some((muc, _)) = cfg.muc(room.domain()) else { return false };
+        match decided {
+            Ok(()) => {
+                self.next_room += 1;
+                let id = RoomId(self.index | self.next_room);
+                let mut cx = self.cx(&cfg, now, wall);
+                let r = Room::new(&mut cx, id, room.clone(), muc);
+                self.rooms.insert(room.clone(), r);
+                true
+            }
+            Err(e) => {
+                let silent = rq.stanza.kind() == StanzaKind::Presence && rq.stanza.ty().is_some();
+                if !silent {
+                    self.cx(&cfg, now, wall).refuse(rq, &e);
+                }
+                false
+            }
+        }
+    }
+
+    fn cx<'a>(&'a mut self, cfg: &'a NodeConfig, now: Instant, wall: u64) -> Cx<'a> {
+        Cx { cfg, now, wall, rng: &mut self.rng, secret: &self.secret, out: &mut self.out, members: &mut self.members }
+    }
+
+    /// Runs something in a room; then arms its timer, or takes it away if it is over.
+    fn in_room(&mut self, now: Instant, wall: u64, room: &BareJid, f: impl FnOnce(&mut Room, &mut Cx<'_>)) {
+        let cfg = self.cfg.clone();
+        let Some(r) = self.rooms.get_mut(room) else { return };
+        let mut cx = Cx {
+            cfg: &cfg,
+            now,
+            wall,
+            rng: &mut self.rng,
+            secret: &self.secret,
+            out: &mut self.out,
+            members: &mut self.members,
+        };
+        f(r, &mut cx);
+        let unused = r.roster.is_empty() && r.lock_queue.is_empty() && r.rate_queue.is_empty();
+        if unused && !r.destroyed {
+            // The join for which it was made was refused.
+            r.end(&mut cx);
+        }
+        let (over, id, at) = (r.destroyed, r.id, r.timeout());
+        if over {
+            self.rooms.remove(room);
+            self.out.push_back(Output::Destroyed { room: id });
+        }
+        let at = at.filter(|_| !over);
+        let armed = self.armed.get(room).copied();
+        if armed == at {
+            return;
+        }
+        if let Some(old) = armed {
+            self.timers.remove(&(old, room.clone()));
+            self.armed.remove(room);
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, room.clone()));
+            self.armed.insert(room.clone(), at);
+        }
+    }
+}
+
+/// Who may create a room (`spec/signaling.md` 3.3).
+fn may_create(cfg: &NodeConfig, room: &BareJid, rq: &Request<'_>) -> Result<(), RoomError> {
+    let Some((_, service)) = cfg.muc(room.domain()) else { return Err(RoomError::NoSuchRoom) };
+    let admin = cfg.is_admin(&rq.peer.jid) || rq.peer.session.as_ref().is_some_and(|s| s.admin);
+    if let Some(access) = &service.access
+        && !admin
+        && !access.has(&rq.peer.jid)
+    {
+        return Err(RoomError::NoAccess);
+    }
+    if is_health_room(room) && rq.to.resource() != Some("focus") {
+        return Err(RoomError::HealthRoom);
+    }
+    token::verify_room(cfg, service, rq.peer, room, None)?;
+    // A shadow room without its focus would serve nobody.
+    let focus_only = cfg.node().is_some() && service.kind == crate::config::MucKind::Conference;
+    if admin || (!focus_only && (!service.restrict_creation || service.creators.has(&rq.peer.jid))) {
+        return Ok(());
+    }
+    Err(RoomError::CreationRestricted)
 }

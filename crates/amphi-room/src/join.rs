@@ -27,29 +27,24 @@ struct Entry {
     affiliation: Affiliation,
     traits: Traits,
     seat: Claim,
-}
-
-/// What the visitor gate says of a join.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Gate {
-    /// The room's password is taken as given, and no seat is asked for.
-    pub(crate) promoted: bool,
-    /// In the ignore list: needs no seat and is not counted.
-    pub(crate) ignored: bool,
+    /// Metadata tells of the promotion.
+    mark: bool,
 }
 
 impl Room {
     /// Presence of somebody who is not in the room.
     pub(crate) fn presence_of_outsider(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>, nick: &str, joins: bool) {
-        // A mirrored participant that the node has lost (a bounce, a restart) comes back with any presence.
         let mirrored = self.kind == RoomKind::Shadow && !rq.peer.is_local();
         if !joins && !mirrored {
-            let waits = self.lock_queue.update(&rq.peer.jid, rq.stanza)
-                || self.rate_queue.update(&rq.peer.jid, rq.stanza);
+            let waits =
+                self.lock_queue.update(&rq.peer.jid, rq.stanza) || self.rate_queue.update(&rq.peer.jid, rq.stanza);
             if !waits {
                 cx.refuse(rq, &RoomError::NotInRoom);
             }
             return;
+        }
+        if rq.peer.full().is_none() {
+            return cx.refuse(rq, &RoomError::BadRequest("Only a full address can enter a room"));
         }
         let join = Join { peer: rq.peer.clone(), nick: nick.to_owned(), stanza: rq.stanza.clone(), paced: false };
         self.admit(cx, join);
@@ -100,7 +95,7 @@ impl Room {
             return self.wait_for_unlock(cx, join.clone()).map(|()| Verdict::Waits);
         }
         let gate = self.visitor_gate(cx, peer, admin)?;
-        let shadow_role = self.shadow_role(cx, peer, &join.nick, admin)?;
+        let shadow_role = self.shadow_role(cx.cfg, peer, &join.nick, admin)?;
         self.check_nick_free(peer, &join.nick)?;
         let affiliation = self.affiliation_on_entry(cx, peer, shadow_role);
         let allowed = admin || mirrored;
@@ -124,7 +119,7 @@ impl Room {
             counted: self.is_counted(cx.cfg, service, peer),
             seated: needs_seat,
         };
-        Ok(Verdict::Enter(Entry { role, affiliation, traits, seat }))
+        Ok(Verdict::Enter(Entry { role, affiliation, traits, seat, mark: gate.mark }))
     }
 
     fn may_come_now(&mut self, cx: &Cx<'_>) -> bool {
@@ -182,7 +177,10 @@ impl Room {
             Some(seq) => seq,
             None => self.roster.next_seq(entry.traits.focus),
         };
-        self.take_seat(cx, &peer, &entry.seat);
+        self.take_seat(&entry.seat);
+        if entry.mark {
+            self.mark_promoted(cx, &nick);
+        }
         let nick: Arc<str> = nick.into();
         let o = Occupant {
             nick: nick.clone(),
@@ -212,8 +210,8 @@ impl Room {
         if self.kind == RoomKind::Main && self.created_timestamp.is_none() && self.roster.len() >= 2 {
             self.created_timestamp = Some(cx.wall);
         }
-        self.after_join(cx, &o, &received);
-        self.send_history(cx, &o);
+        self.after_join(cx, &o);
+        self.send_history(cx, &o, &received);
         if o.traits.focus && self.kind == RoomKind::Main {
             self.unlock(cx);
         }
@@ -297,7 +295,7 @@ impl Room {
         let Some(o) = self.roster.get(nick).cloned() else { return };
         self.send_roster(cx, &o);
         self.presence_update(cx, rq, nick);
-        self.send_history(cx, &o);
+        self.send_history(cx, &o, rq.stanza);
     }
 
     fn with_region(&self, peer: &Peer, stanza: Stanza) -> Stanza {

@@ -42,8 +42,8 @@ impl Room {
         }
         self.forget(cx, &o);
         self.keep_seat(cx, &o, leaving);
-        self.announce_leave(cx, o.clone(), stanza.clone(), note);
-        self.after_leave(cx, &o, &stanza, leaving);
+        self.announce_leave(cx, o.clone(), stanza, note);
+        self.after_leave(cx, &o, leaving);
         if self.roster.is_empty() && leaving != Leaving::Replaced && !self.destroyed {
             self.end(cx);
         }

@@ -5,8 +5,48 @@
 //! values, never as sockets, and never walks the audience: a broadcast is one output, and the connection shards know
 //! which of their connections belong to which [`Group`] of which room.
 
+pub mod address;
+mod admin;
+pub mod config;
+mod context;
+mod destroy;
+mod disco;
+mod error;
+mod form;
+mod history;
 mod hub;
+mod iq;
+mod join;
+mod leave;
+mod lock;
+mod lua_pattern;
+mod main_side;
+mod max_occupants;
+mod message;
+mod metadata;
+mod nick;
+mod node_side;
+mod occupant;
+mod owner;
+mod password;
+mod presence;
+mod private;
+mod rate;
+mod room;
+mod roster;
+pub mod seats;
+mod services;
 mod session;
+mod side;
+mod token;
+mod waiting;
 
-pub use hub::{Broadcast, Group, Groups, Hub, Input, Origin, Output, PeerState, RoomId};
+pub use address::{to_real, to_virtual};
+pub use config::{
+    AddressList, ChatBudget, MainConfig, Mapper, MucConfig, MucKind, NodeConfig, Role, RoomLimits, TokenPolicy,
+    VisitorNodeConfig,
+};
+pub use error::RoomError;
+pub use hub::{Broadcast, Counters, Group, Groups, Hub, Input, Origin, Output, PeerState, RoomId};
+pub use services::{ExternalService, ServiceAttributes};
 pub use session::{Claims, ConnId, Session};

@@ -45,6 +45,9 @@ impl Room {
     pub(crate) fn handle_message(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>) {
         let ty = rq.stanza.ty();
         if ty.as_deref() == Some("error") {
+            if rq.peer.full().is_some_and(|f| self.is_bounce_of_node(&f)) {
+                return;
+            }
             return self.bounced(cx, rq);
         }
         match (rq.to.resource(), ty.as_deref()) {
@@ -76,11 +79,9 @@ impl Room {
         if !body && rq.plain("subject").is_some() {
             return self.change_subject(cx, rq, &o);
         }
-        if !body
-            && let Some(json) = rq.stanza.child("json-message", ns::JITMEET)
-        {
+        if !body && let Some(json) = rq.stanza.child("json-message", ns::JITMEET) {
             let text = json.text().into_owned();
-            match self.json_message(cx, rq, &o, &text) {
+            match self.json_message(cx, &o, &text) {
                 Ok(Handled::Swallowed) => return,
                 Ok(Handled::No) => {}
                 Err(e) => return cx.refuse(rq, &e),
@@ -89,32 +90,31 @@ impl Room {
         if o.is_visitor() {
             return self.visitor_message(cx, rq, &o);
         }
-        self.say(cx, &o, cleaned(rq.stanza), body);
-        self.mirror_message(cx, &o, rq.stanza);
+        let said = cleaned(rq.stanza).stanza();
+        let kept = self.say(cx, &o, &said);
+        self.mirror_message(cx, &o, &said, kept.as_ref());
     }
 
-    /// Delivers what an occupant says to everybody here, itself included.
-    pub(crate) fn say(&mut self, cx: &mut Cx<'_>, o: &Occupant, message: Rewrite<'_>, keep: bool) {
+    /// Delivers what an occupant says to everybody here, itself included. Returns the form that the history keeps.
+    pub(crate) fn say(&mut self, cx: &mut Cx<'_>, o: &Occupant, said: &Stanza) -> Option<Stanza> {
         let id = self.occupant_id(cx, &o.peer);
-        let message = message.set("from", occupant_jid(&self.virt, &o.nick)).append(|w| {
-            w.open_ns("occupant-id", ns::OCCUPANT_ID).attr("id", id).close();
-        });
-        let needs_stanza = (keep && self.kind != RoomKind::Shadow) || self.sends_to_remote();
-        if !needs_stanza {
-            return self.broadcast(cx, Groups::ALL, message.frame());
-        }
-        let stanza = message.unset("to").stanza();
-        self.broadcast(cx, Groups::ALL, Frame::of(&stanza));
-        let real = if self.real == self.virt {
-            stanza
+        let stanza = said
+            .rewrite()
+            .set("from", occupant_jid(&self.real, &o.nick))
+            .unset("to")
+            .append(|w| {
+                w.open_ns("occupant-id", ns::OCCUPANT_ID).attr("id", id).close();
+            })
+            .stanza();
+        let frame = if self.real == self.virt {
+            Frame::of(&stanza)
         } else {
-            stanza.rewrite().set("from", occupant_jid(&self.real, &o.nick)).stanza()
+            stanza.rewrite().set("from", occupant_jid(&self.virt, &o.nick)).frame()
         };
-        self.send_to_remote(cx, &real);
-        if keep && self.kind != RoomKind::Shadow {
-            let name = self.history_name(o);
-            self.keep(cx, &real, name.as_ref().map(|(s, n)| (*s, n.as_str())));
-        }
+        self.broadcast(cx, Groups::ALL, frame);
+        self.send_to_remote(cx, &stanza);
+        let name = self.history_name(o);
+        self.keep(cx, &stanza, name.as_ref().map(|(s, n)| (*s, n.as_str())))
     }
 
     /// Delivers a message of the room itself, or of somebody who is not an occupant here, to everybody here.
@@ -174,18 +174,12 @@ impl Room {
     }
 
     /// A message that the server may be meant by.
-    fn json_message(
-        &mut self,
-        cx: &mut Cx<'_>,
-        rq: &Request<'_>,
-        o: &Occupant,
-        text: &str,
-    ) -> Result<Handled, RoomError> {
+    fn json_message(&mut self, cx: &mut Cx<'_>, o: &Occupant, text: &str) -> Result<Handled, RoomError> {
         let value: serde_json::Value =
             serde_json::from_str(text).map_err(|_| RoomError::BadRequest("The JSON in the message is not valid"))?;
         match value.get("type").and_then(serde_json::Value::as_str) {
             Some("transcription-result") if !cx.cfg.is_transcriber(&o.peer.jid) => Err(RoomError::Forbidden),
-            Some("visitors") if self.kind == RoomKind::Main => self.visitors_message(cx, rq, o, text),
+            Some("visitors") => self.visitors_message(cx, o, text),
             _ => Ok(Handled::No),
         }
     }

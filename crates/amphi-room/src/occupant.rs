@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use amphi_stanza::{FullJid, Stanza};
+use amphi_stanza::{FullJid, Jid, Stanza};
 use bytes::Bytes;
 
 use crate::Session;
 
 /// Role in the room (XEP-0045 §5.1), with the one that Jitsi adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum MucRole {
+pub(crate) enum MucRole {
     /// Not in the room.
     None,
     /// In the audience.
@@ -23,7 +23,7 @@ pub enum MucRole {
 
 impl MucRole {
     /// As written.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Visitor => "visitor",
@@ -33,7 +33,7 @@ impl MucRole {
     }
 
     /// Reads it.
-    pub fn parse(s: &str) -> Option<Self> {
+    pub(crate) fn parse(s: &str) -> Option<Self> {
         Some(match s {
             "none" => Self::None,
             "visitor" => Self::Visitor,
@@ -52,7 +52,7 @@ impl fmt::Display for MucRole {
 
 /// Lasting relation to the room (XEP-0045 §5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Affiliation {
+pub(crate) enum Affiliation {
     /// Banned.
     Outcast,
     /// None.
@@ -67,7 +67,7 @@ pub enum Affiliation {
 
 impl Affiliation {
     /// As written.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Outcast => "outcast",
             Self::None => "none",
@@ -78,7 +78,7 @@ impl Affiliation {
     }
 
     /// Reads it.
-    pub fn parse(s: &str) -> Option<Self> {
+    pub(crate) fn parse(s: &str) -> Option<Self> {
         Some(match s {
             "outcast" => Self::Outcast,
             "none" => Self::None,
@@ -90,7 +90,7 @@ impl Affiliation {
     }
 
     /// The role that somebody with this affiliation has on stage.
-    pub const fn default_role(self) -> MucRole {
+    pub(crate) const fn default_role(self) -> MucRole {
         match self {
             Self::Admin | Self::Owner => MucRole::Moderator,
             Self::Outcast | Self::None | Self::Member => MucRole::Participant,
@@ -107,19 +107,24 @@ impl fmt::Display for Affiliation {
 /// One end of a conversation with a room: a real address and, when it is of this node, its connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    /// Real address.
-    pub(crate) jid: FullJid,
+    /// Real address: full, or that of a host or room behind a link.
+    pub(crate) jid: Jid,
     /// `None`: behind a link.
     pub(crate) session: Option<Arc<Session>>,
 }
 
 impl Peer {
     pub(crate) fn local(session: Arc<Session>) -> Self {
-        Self { jid: session.jid.clone(), session: Some(session) }
+        Self { jid: session.jid.jid().clone(), session: Some(session) }
     }
 
     pub(crate) fn is_local(&self) -> bool {
         self.session.is_some()
+    }
+
+    /// The address of an occupant or of somebody who wants to become one.
+    pub(crate) fn full(&self) -> Option<FullJid> {
+        self.jid.as_full()
     }
 
     /// Bare real address.
@@ -157,8 +162,6 @@ pub(crate) struct Occupant {
     pub(crate) presence: Bytes,
     /// `billingid` of the join, by which a browser that comes back is recognised.
     pub(crate) machine: Option<Box<str>>,
-    /// Where the visitor's chat budget stands: the time up to which it is used, in milliseconds since the room began.
-    pub(crate) chat_used_until: u64,
 }
 
 impl Occupant {

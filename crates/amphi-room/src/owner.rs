@@ -5,8 +5,8 @@ use amphi_stanza::{Element, Jid, XmlWriter, ns};
 use crate::context::{Cx, Request};
 use crate::destroy::Destroy;
 use crate::error::RoomError;
-use crate::room::{Room, RoomKind};
 use crate::form;
+use crate::room::{Room, RoomKind};
 
 impl Room {
     pub(crate) fn owner_get(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>) -> Result<(), RoomError> {
@@ -24,7 +24,8 @@ impl Room {
             f(w, "muc#roomconfig_roomname", Some("text-single"), "Name", &s.name);
             f(w, "muc#roomconfig_roomdesc", Some("text-single"), "Description", &s.description);
             w.open("field").attr("var", "muc#roomconfig_whois").attr("type", "list-single");
-            w.attr("label", "Who sees real addresses").text_element("value", if s.whois_anyone { "anyone" } else { "moderators" });
+            w.attr("label", "Who sees real addresses")
+                .text_element("value", if s.whois_anyone { "anyone" } else { "moderators" });
             for o in ["moderators", "anyone"] {
                 w.open("option").text_element("value", o).close();
             }
@@ -37,7 +38,13 @@ impl Room {
                 "A password is needed",
                 flag(s.password.is_some()),
             );
-            f(w, "muc#roomconfig_roomsecret", Some("text-private"), "Password", s.password.as_deref().unwrap_or_default());
+            f(
+                w,
+                "muc#roomconfig_roomsecret",
+                Some("text-private"),
+                "Password",
+                s.password.as_deref().unwrap_or_default(),
+            );
             if admin {
                 let limit = s.max_occupants.map(|n| n.to_string()).unwrap_or_default();
                 f(w, "muc#roomconfig_maxusers", Some("text-single"), "Most occupants", &limit);

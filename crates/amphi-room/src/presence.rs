@@ -189,9 +189,7 @@ impl Room {
         let claims = peer.session.as_ref().and_then(|s| s.claims.clone());
         // Behind a link the other server has seen to identities already.
         let local = peer.is_local();
-        let clean = stanza
-            .children()
-            .all(|e| !is_servers_own(e.name(), e.ns()) && !(local && e.name() == "identity"));
+        let clean = stanza.children().all(|e| !is_servers_own(e.name(), e.ns()) && !(local && e.name() == "identity"));
         let identity = claims.as_ref().filter(|c| c.user.is_some());
         if clean && identity.is_none() {
             return stanza.clone();

@@ -15,10 +15,7 @@ impl Room {
         };
         let Some(to) = self.roster.get(nick) else { return cx.refuse(rq, &RoomError::NoSuchOccupant) };
         if self.kind == RoomKind::Shadow && from.is_visitor() {
-            if to.is_visitor() {
-                return cx.refuse(rq, &RoomError::PrivateBetweenVisitors);
-            }
-            if !to.peer.is_local() {
+            if !to.traits.admin {
                 let from = from.clone();
                 return self.visitor_private_message(cx, rq, &from, nick);
             }

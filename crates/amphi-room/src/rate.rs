@@ -44,32 +44,6 @@ impl Pace {
     }
 }
 
-/// A bucket of tokens.
-#[derive(Clone, Debug)]
-pub(crate) struct Budget {
-    burst: f64,
-    per_second: f64,
-    tokens: f64,
-    at: Instant,
-}
-
-impl Budget {
-    pub(crate) fn new(burst: u32, per_second: u32, now: Instant) -> Self {
-        Self { burst: f64::from(burst), per_second: f64::from(per_second), tokens: f64::from(burst), at: now }
-    }
-
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.tokens = passed.mul_add(self.per_second, self.tokens).min(self.burst);
-        self.at = now;
-        if self.tokens < 1.0 {
-            return false;
-        }
-        self.tokens -= 1.0;
-        true
-    }
-}
-
 /// Leaves that are not announced yet.
 #[derive(Debug)]
 pub(crate) struct LeaveQueue {

@@ -15,7 +15,7 @@ use crate::leave::Leaving;
 use crate::metadata::Metadata;
 use crate::occupant::{Affiliation, Occupant, Peer};
 use crate::presence::Note;
-use crate::rate::{Budget, LeaveQueue, Pace};
+use crate::rate::{LeaveQueue, Pace};
 use crate::roster::Roster;
 use crate::seats::Seats;
 use crate::side::Side;
@@ -73,8 +73,6 @@ pub(crate) struct Room {
     pub(crate) metadata: Metadata,
     pub(crate) seats: Option<Seats>,
     pub(crate) side: Side,
-    pub(crate) began: Instant,
-    pub(crate) audience_budget: Budget,
     pub(crate) destroyed: bool,
 }
 
@@ -88,7 +86,7 @@ impl Room {
         };
         let virt = to_virtual(cx.cfg, &real).as_bare().unwrap_or_else(|| real.clone());
         let health = is_health_room(&real);
-        let budget = cx.cfg.limits.audience_chat;
+        let side = if health { Side::None } else { Side::new(cx, kind, &real, &virt) };
         Self {
             id,
             health,
@@ -108,9 +106,7 @@ impl Room {
             created_timestamp: None,
             metadata: Metadata::of_new_room(cx.cfg, kind, health),
             seats: None,
-            side: Side::new(cx.cfg, kind),
-            began: cx.now,
-            audience_budget: Budget::new(budget.room_burst, budget.room_per_second, cx.now),
+            side,
             destroyed: false,
             virt,
             real,
@@ -151,6 +147,12 @@ impl Room {
 
     fn handle_presence(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>) {
         let ty = rq.stanza.ty();
+        if self.kind == RoomKind::Shadow && !rq.peer.is_local() && ty.as_deref() != Some("error") {
+            return match rq.to.resource() {
+                Some(nick) => self.mirrored_presence(cx, rq, nick),
+                None => cx.refuse(rq, &RoomError::NoNick),
+            };
+        }
         let nick = self.sender(rq).map(|o| o.nick.clone());
         match ty.as_deref() {
             None => {
@@ -183,7 +185,7 @@ impl Room {
 
     /// A connection's attributes changed.
     pub(crate) fn session_changed(&mut self, session: &std::sync::Arc<Session>) {
-        let Some(nick) = self.roster.by_real(&session.jid).map(|o| o.nick.clone()) else { return };
+        let Some(nick) = self.roster.by_real(session.jid.jid()).map(|o| o.nick.clone()) else { return };
         if let Some(o) = self.roster.get_mut(&nick) {
             o.peer.session = Some(session.clone());
         }
@@ -191,9 +193,9 @@ impl Room {
 
     /// A connection has ended.
     pub(crate) fn session_gone(&mut self, cx: &mut Cx<'_>, session: &std::sync::Arc<Session>) {
-        self.lock_queue.remove(&session.jid);
-        self.rate_queue.remove(&session.jid);
-        if let Some(nick) = self.roster.by_real(&session.jid).map(|o| o.nick.clone()) {
+        self.lock_queue.remove(session.jid.jid());
+        self.rate_queue.remove(session.jid.jid());
+        if let Some(nick) = self.roster.by_real(session.jid.jid()).map(|o| o.nick.clone()) {
             self.leave(cx, &nick, None, Note::gone(), Leaving::Lost);
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use amphi_stanza::{FullJid, Frame};
+use amphi_stanza::{Frame, Jid};
 use foldhash::fast::RandomState;
 
 use crate::occupant::{MucRole, Occupant};
@@ -20,7 +20,7 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     by_nick: HashMap<Arc<str>, Occupant, RandomState>,
-    by_real: HashMap<FullJid, Arc<str>, RandomState>,
+    by_real: HashMap<Jid, Arc<str>, RandomState>,
     /// Everybody but the audience, in order: the focus first, then as they came.
     stage: BTreeMap<u64, Seen>,
     /// The frames of `stage`, for joiners; rebuilt when somebody on stage changes.
@@ -43,7 +43,7 @@ impl Roster {
         self.by_nick.get_mut(nick)
     }
 
-    pub(crate) fn by_real(&self, real: &FullJid) -> Option<&Occupant> {
+    pub(crate) fn by_real(&self, real: &Jid) -> Option<&Occupant> {
         self.by_nick.get(self.by_real.get(real)?)
     }
 

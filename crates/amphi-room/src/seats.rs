@@ -147,7 +147,7 @@ impl Room {
     }
 
     /// The joiner sits down.
-    pub(crate) fn take_seat(&mut self, _cx: &Cx<'_>, _peer: &Peer, claim: &Claim) {
+    pub(crate) fn take_seat(&mut self, claim: &Claim) {
         if let (Claim::Reservation(i), Some(seats)) = (claim, &mut self.seats) {
             seats.waiting.remove(*i);
         }
@@ -278,8 +278,7 @@ impl Seats {
         let until = now + limits.reservation;
         let same = |r: &Reservation| r.id.as_deref() == Some(id);
         let kept = |r: &Reservation| {
-            r.id.is_none()
-                && ((jid.is_some() && r.jid == jid) || (machine.is_some() && r.machine == machine))
+            r.id.is_none() && ((jid.is_some() && r.jid == jid) || (machine.is_some() && r.machine == machine))
         };
         let at = self.waiting.iter().position(same).or_else(|| self.waiting.iter().position(kept));
         if let Some(r) = at.and_then(|i| self.waiting.get_mut(i)) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use amphi_stanza::{FullJid, Stanza, ns};
+use amphi_stanza::{Jid, Stanza, ns};
 use foldhash::fast::RandomState;
 
 use crate::occupant::Peer;
@@ -20,7 +20,7 @@ pub(crate) struct Join {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     joins: BTreeMap<u64, Join>,
-    by_jid: HashMap<FullJid, u64, RandomState>,
+    by_jid: HashMap<Jid, u64, RandomState>,
     next: u64,
 }
 
@@ -33,7 +33,7 @@ impl Waiting {
         self.joins.is_empty()
     }
 
-    pub(crate) fn has(&self, jid: &FullJid) -> bool {
+    pub(crate) fn has(&self, jid: &Jid) -> bool {
         self.by_jid.contains_key(jid)
     }
 
@@ -52,17 +52,20 @@ impl Waiting {
         Some(join)
     }
 
-    pub(crate) fn remove(&mut self, jid: &FullJid) -> Option<Join> {
+    pub(crate) fn remove(&mut self, jid: &Jid) -> Option<Join> {
         self.joins.remove(&self.by_jid.remove(jid)?)
     }
 
     /// Presence that comes after the join and before the entry: it replaces what the join says, but stays a join.
-    pub(crate) fn update(&mut self, jid: &FullJid, presence: &Stanza) -> bool {
+    pub(crate) fn update(&mut self, jid: &Jid, presence: &Stanza) -> bool {
         let Some(join) = self.by_jid.get(jid).and_then(|t| self.joins.get_mut(t)) else { return false };
         let x = join.stanza.child("x", ns::MUC).map(|x| x.outer().to_owned()).unwrap_or_default();
-        join.stanza = presence.rewrite().append(|w| {
-            w.raw(&x);
-        }).stanza();
+        join.stanza = presence
+            .rewrite()
+            .append(|w| {
+                w.raw(&x);
+            })
+            .stanza();
         true
     }
 
