@@ -57,6 +57,12 @@ impl Cx<'_> {
     }
 
     /// Sends a stanza towards its `to`, over a link or to a component.
+    /// A login under this name is let onto the stage of the room.
+    pub(crate) fn promise(&mut self, room: BareJid, username: String) {
+        let ttl = amphi_visitors::PromotionLimits::default().name_ttl;
+        self.push(Output::Promised { room, username, ttl });
+    }
+
     pub(crate) fn route(&mut self, stanza: Stanza) {
         self.push(Output::Route(stanza));
     }

@@ -170,6 +170,15 @@ pub enum Output {
     },
     /// Route by `to`, in real form: a local connection by its full address, a local component, or a link.
     Route(Stanza),
+    /// A visitor was promised to come on stage under this local part: a login that asks for it gets it, once.
+    Promised {
+        /// The room, in real form.
+        room: BareJid,
+        /// Local part.
+        username: String,
+        /// How long the promise holds.
+        ttl: std::time::Duration,
+    },
     /// The room is gone; its id is not used again.
     Destroyed {
         /// Room.

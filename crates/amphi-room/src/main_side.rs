@@ -95,7 +95,12 @@ impl Room {
     pub(crate) fn do_main(&mut self, cx: &mut Cx<'_>, actions: Vec<Action>) {
         for a in actions {
             match a {
-                Action::Send(s) => cx.route(s),
+                Action::Send(s) => {
+                    if let Some(username) = promised(&s) {
+                        cx.promise(self.real.clone(), username);
+                    }
+                    cx.route(s);
+                }
                 Action::Deliver(s) => self.say_as_room(cx, s.rewrite()),
                 Action::DeliverTo { nick, stanza } => {
                     if let Some(o) = self.roster.get(&nick) {
@@ -187,7 +192,7 @@ impl Room {
         let Some(l) = self.links() else { return };
         let actions = l.occupant_left(now, &o.nick);
         if let (Leaving::Lost, Some(real)) = (leaving, o.peer.full()) {
-            l.session_gone(&real);
+            l.session_gone(now, &real);
         }
         self.do_main(cx, actions);
     }
@@ -329,4 +334,11 @@ fn visitors_words(stanza: &Stanza) -> Stanza {
             w.raw(&names);
         })
         .stanza()
+}
+
+/// The one-time name in an answer that lets a visitor come on stage.
+fn promised(stanza: &Stanza) -> Option<String> {
+    let answer = stanza.child("visitors", ns::VISITORS)?.child_named("promotion-response")?;
+    answer.attr("allow").filter(|a| a == "true")?;
+    answer.attr("username").map(std::borrow::Cow::into_owned)
 }

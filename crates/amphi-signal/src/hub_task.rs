@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use amphi_room::{Hub, Input, Output, RoomId};
+use amphi_room::{Counters, Group, Hub, Input, Output, RoomId};
 use tokio::sync::mpsc;
 
+use crate::metrics::{NodeLabel, NodeRole};
 use crate::node::Node;
 use crate::shard::{Op, ShardMsg, VIRTUAL, shard_of};
 
@@ -17,6 +18,7 @@ const BATCH: usize = 32;
 pub(crate) async fn run(node: Arc<Node>, mut hub: Hub, mut rx: mpsc::Receiver<Input>) {
     let mut out = Outbound::new(node.shards.len());
     let mut batch = Vec::with_capacity(BATCH);
+    let mut stats = Stats { at: None, told: Counters::default() };
     loop {
         match hub.poll_timeout() {
             Some(at) => {
@@ -40,6 +42,35 @@ pub(crate) async fn run(node: Arc<Node>, mut hub: Hub, mut rx: mpsc::Receiver<In
             }
         }
         out.send(&node).await;
+        stats.publish(&node, &hub);
+    }
+}
+
+/// What this hub has told the metrics, so that several hubs of a node add up.
+struct Stats {
+    at: Option<Instant>,
+    told: Counters,
+}
+
+impl Stats {
+    fn publish(&mut self, node: &Node, hub: &Hub) {
+        let now = Instant::now();
+        if self.at.is_some_and(|at| now.duration_since(at) < Duration::from_millis(500)) {
+            return;
+        }
+        self.at = Some(now);
+        let (new, old) = (hub.counters(), std::mem::replace(&mut self.told, hub.counters()));
+        let m = &node.metrics;
+        let diff = |a: usize, b: usize| a as i64 - b as i64;
+        let label = NodeLabel { node: node.name.clone() };
+        let role = |role| NodeRole { node: node.name.clone(), role };
+        m.rooms.get_or_create(&label).inc_by(diff(new.rooms, old.rooms));
+        m.queued_joins
+            .get_or_create(&label)
+            .inc_by(diff(new.waiting_for_turn + new.waiting_for_unlock, old.waiting_for_turn + old.waiting_for_unlock));
+        m.occupants.get_or_create(&role("stage")).inc_by(diff(new.on_stage, old.on_stage));
+        m.occupants.get_or_create(&role("visitor")).inc_by(diff(new.visitors, old.visitors));
+        m.occupants.get_or_create(&role("moderator")).inc_by(diff(new.moderators, old.moderators));
     }
 }
 
@@ -68,6 +99,12 @@ impl Outbound {
         match o {
             Output::Join { room, conn, group } => {
                 let shard = shard_of(conn);
+                let role = match group {
+                    Group::Stage => "stage",
+                    Group::Audience => "visitor",
+                    Group::Focus => "focus",
+                };
+                node.metrics.joins.get_or_create(&NodeRole { node: node.name.clone(), role }).inc();
                 *self.rooms.entry(room).or_default().entry(shard).or_default() += 1;
                 self.push(shard, Op::Join(room, conn, group));
             }

@@ -248,7 +248,7 @@ impl Node {
     pub(crate) fn redeem(&self, username: &str, params: &UrlParams) -> bool {
         let mut map = self.promises.lock();
         let Some(p) = map.get(username) else { return false };
-        let (tenant, name) = amphi_room::split_tenant(&p.room);
+        let (tenant, name) = amphi_room::address::split_tenant(&p.room);
         if p.until < Instant::now() {
             map.remove(username);
             return false;
@@ -327,6 +327,14 @@ impl Node {
         if let Some(room) = Hub::room_of(&self.rooms, &Origin::Local(session.clone()), &to, &stanza) {
             let input = Input::Stanza { from: Origin::Local(session.clone()), to, stanza };
             return Routed::Hub(self.hub_of(&room), Box::new(input));
+        }
+        // An IQ to a MUC service itself: disco, ping. It comes back from the address that was asked.
+        if self.rooms.muc(to.domain()).is_some() && to.local().is_none() {
+            let asked = stanza.to().ok().flatten().unwrap_or_else(|| to.clone());
+            return match Hub::answer_service(&self.rooms, &asked, &session.jid, &stanza) {
+                Some(a) => Routed::Answer(a.raw().clone()),
+                None => self.unavailable(&stanza),
+            };
         }
         self.route_rest(session, &to, stanza)
     }

@@ -1,28 +1,503 @@
 //! Wiring: makes the roles that a configuration names, and ends them in order. The only place where the configuration meets
 //! the IO crates.
 
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use anyhow::bail;
+use amphi_focus::{AuthConfig, FocusConfig, LiveReading, NodeId, VnodeConfig};
+use amphi_room::{
+    AddressList, ChatBudget, MainConfig, MucConfig, NodeConfig, Role, RoomLimits, TokenPolicy, VisitorNodeConfig,
+};
+use amphi_signal::{
+    Account, AddressLimit, CertificateSource, FocusProxy, FocusTarget, FrontServer, FrontSettings, HostAuth, HostSettings,
+    LinkSettings, NodeSettings, PeerSettings, Server, ServerSettings, ShardSettings, TokenSettings,
+};
+use amphi_stanza::{FullJid, Limits};
+use amphi_xmpp::client::{ClientConfig, Credentials};
+use amphi_xmpp::services::Identity;
+use anyhow::{Context as _, anyhow};
+use secrecy::ExposeSecret as _;
 
-use crate::config::Config;
+use crate::config::checked::{Certificate, Config, FocusPlace, Peer, WhereNode};
+use crate::config::file::{Links, Promotion};
+use crate::config::focus::FocusAuthentication;
+use crate::config::hosts::{MucKind, NickRule};
+use crate::config::nodes::{Host, Login, Muc, Node, TokenKey};
 
 /// How long clients get to hear of the end before their sockets close.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
+/// The page at `/`.
+const PAGE: &str = include_str!("../assets/health.html");
+
 /// The running roles of this process.
-#[derive(Debug)]
 pub struct App {
     /// The address for people, if this process has one.
     pub url: Option<String>,
+    server: Server,
 }
 
 impl App {
     /// Starts everything that the configuration names. When it returns, every listener accepts.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        bail!("this build has no signaling server for the roles {:?}", config.roles)
+        let url = config.url();
+        let settings = settings(&config)?;
+        let server = Server::start(settings).await?;
+        tracing::info!(
+            roles = ?config.roles,
+            fingerprint = %format_args!("sha256:{}", server.fingerprint()),
+            "Started. Peers pin this fingerprint."
+        );
+        Ok(Self { url, server })
     }
 
     /// Ends everything: no new connections, the streams closed with a reason, within [`DRAIN`].
-    pub async fn drain(self) {}
+    pub async fn drain(self) {
+        let _ = tokio::time::timeout(DRAIN, self.server.stop()).await;
+    }
+}
+
+fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let certificate = match &c.tls.certificate {
+        Certificate::Files { chain, key } => CertificateSource::Files { chain: chain.clone(), key: key.clone() },
+        Certificate::SelfSigned(dir) => CertificateSource::SelfSigned { dir: dir.clone() },
+    };
+    let ports = link_ports(c)?;
+    let mut nodes = Vec::new();
+    if let Some(main) = &c.main {
+        nodes.push(main_node(c, main, cores, &ports)?);
+    }
+    for v in &c.visitors.nodes {
+        if let WhereNode::Here { node, listen_c2s, .. } = &v.place {
+            nodes.push(visitor_node(c, node, *listen_c2s, cores, &ports)?);
+        }
+    }
+    Ok(ServerSettings {
+        shards: cores,
+        shard: ShardSettings {
+            negotiation_timeout: c.limits.login_time.0,
+            hibernation: c.limits.resume_time.0,
+            max_unacked: c.limits.unacked_stanzas as usize,
+            max_unsent_bytes: c.limits.unsent_bytes.0 as usize,
+            limits: Limits {
+                bytes: c.limits.stanza_size.0 as usize,
+                depth: c.limits.stanza_depth as usize,
+                attrs: c.limits.stanza_attributes as usize,
+                ..Limits::default()
+            },
+            admin_limits: Limits {
+                bytes: c.limits.privileged_stanza_size.0 as usize,
+                depth: c.limits.stanza_depth as usize,
+                attrs: c.limits.stanza_attributes as usize,
+                nodes: 512 * 1024,
+            },
+            read_rate: u32::try_from(c.limits.client_rate.0).unwrap_or(u32::MAX),
+            ..ShardSettings::default()
+        },
+        nodes,
+        front: front(c)?,
+        admin: c.listen.admin,
+        certificate,
+        focus: focus(c)?,
+        focus_http: match &c.focus.place {
+            FocusPlace::Elsewhere { http } => http.clone(),
+            FocusPlace::Here { .. } => None,
+        },
+        cors_origins: c.listen.cors_origins.clone(),
+        page: PAGE,
+        addresses: AddressLimit {
+            rate: c.limits.handshakes_per_address,
+            burst: c.limits.handshake_burst,
+            ..AddressLimit::default()
+        },
+        name: "amphi".to_owned(),
+    })
+}
+
+/// Addresses of server streams within this process, by node: where `links = "s2s"` connects to.
+fn link_ports(c: &Config) -> anyhow::Result<BTreeMap<String, SocketAddr>> {
+    let mut ports = BTreeMap::new();
+    if c.main.is_some()
+        && let Some(addr) = c.listen.s2s
+    {
+        ports.insert("main".to_owned(), addr);
+    }
+    for v in &c.visitors.nodes {
+        if let WhereNode::Here { listen_s2s: Some(addr), .. } = &v.place {
+            let mut addr = *addr;
+            if addr.port() == 0 {
+                addr = TcpListener::bind(addr).and_then(|l| l.local_addr()).context("no free port for a server stream")?;
+            }
+            ports.insert(v.name.clone(), addr);
+        }
+    }
+    Ok(ports)
+}
+
+fn front(c: &Config) -> anyhow::Result<Option<FrontServer>> {
+    let Some(listen) = c.listen.front else { return Ok(None) };
+    let mut there = HashMap::new();
+    for v in &c.visitors.nodes {
+        if let WhereNode::Elsewhere { front: Some(url), .. } = &v.place {
+            there.insert(v.name.clone(), resolve(url)?);
+        }
+    }
+    Ok(Some(FrontServer {
+        listen,
+        settings: FrontSettings {
+            region_header: c.listen.region_header.clone(),
+            trusted_proxies: c.listen.trusted_proxies.iter().map(|(ip, _)| *ip).chain([Ipv4Addr::LOCALHOST.into()]).collect(),
+            ..FrontSettings::default()
+        },
+        tls: c.tls.front,
+        there,
+    }))
+}
+
+/// The address behind an HTTP base URL.
+fn resolve(url: &str) -> anyhow::Result<SocketAddr> {
+    use std::net::ToSocketAddrs as _;
+    let host = url.trim_start_matches("http://").trim_end_matches('/');
+    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    host.to_socket_addrs().with_context(|| format!("resolving {host}"))?.next().ok_or_else(|| anyhow!("{host} has no address"))
+}
+
+// ---- nodes -------------------------------------------------------------------------------------------------------------
+
+fn main_node(c: &Config, n: &Node, cores: usize, ports: &BTreeMap<String, SocketAddr>) -> anyhow::Result<NodeSettings> {
+    let component = |label: &str| c.component(label);
+    let mut identities = vec![Identity::component("room_metadata", component("metadata"))];
+    if c.visitors.enabled {
+        identities.push(Identity::component("visitors", component("visitors")));
+    }
+    for (ty, value) in ["shard", "region", "release"].into_iter().zip(&c.announced) {
+        if let Some(v) = value {
+            identities.push(Identity::server(ty, v.clone()));
+        }
+    }
+    let role = Role::Main(MainConfig {
+        visitors: c.visitors.enabled.then(|| component("visitors")),
+        always_visitors_enabled: c.visitors.enabled,
+        auto_allow_visitor_promotion: c.promotion == Promotion::Auto,
+        visitors_ignore_list: c.visitors.ignore_list.iter().cloned().collect(),
+        focus: Some(c.focus.jid.clone()),
+    });
+    let rooms = NodeConfig {
+        metadata: Some(component("metadata")),
+        visitor_names: c.visitors.nodes.iter().map(|v| v.name.clone()).collect(),
+        ..rooms(c, n, role)
+    };
+    let here: Vec<(String, Vec<String>)> = c
+        .visitors
+        .nodes
+        .iter()
+        .filter(|v| matches!(v.place, WhereNode::Here { .. }))
+        .map(|v| (v.name.clone(), vec![v.muc.clone(), v.domain.clone()]))
+        .collect();
+    let mut components = vec![component("metadata"), component("focus")];
+    if c.visitors.enabled {
+        components.push(component("visitors"));
+    }
+    node(c, n, rooms, identities, components, here, cores, ports, c.listen.c2s).map(|s| NodeSettings {
+        focus_proxy: Some(FocusProxy { domain: component("focus"), target: c.focus.jid.clone() }),
+        ..s
+    })
+}
+
+fn visitor_node(
+    c: &Config,
+    n: &Node,
+    listen_c2s: Option<SocketAddr>,
+    cores: usize,
+    ports: &BTreeMap<String, SocketAddr>,
+) -> anyhow::Result<NodeSettings> {
+    let main = &c.visitors.main_domain;
+    let role = Role::VisitorNode(VisitorNodeConfig {
+        name: n.name.clone(),
+        main_domain: main.clone(),
+        main_hosts: c.main.iter().flat_map(|m| m.hosts.iter().map(|h| h.name.clone())).collect(),
+        main_muc: format!("{}.{main}", c.muc_prefix),
+        main_visitors: c.component("visitors"),
+        auto_promoted_with_token: c.visitors.auto_promote_with_token,
+    });
+    let rooms = rooms(c, n, role);
+    let here = match &c.main {
+        Some(m) => {
+            let mut domains: Vec<String> = m.hosts.iter().map(|h| h.name.clone()).collect();
+            domains.extend(m.mucs.iter().map(|m| m.name.clone()));
+            domains.push(c.component("visitors"));
+            vec![("main".to_owned(), domains)]
+        }
+        None => Vec::new(),
+    };
+    node(c, n, rooms, Vec::new(), Vec::new(), here, cores, ports, listen_c2s)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn node(
+    c: &Config,
+    n: &Node,
+    rooms: NodeConfig,
+    identities: Vec<Identity>,
+    mut components: Vec<String>,
+    here: Vec<(String, Vec<String>)>,
+    cores: usize,
+    ports: &BTreeMap<String, SocketAddr>,
+    c2s: Option<SocketAddr>,
+) -> anyhow::Result<NodeSettings> {
+    components.extend(n.mucs.iter().map(|m| m.name.clone()));
+    let hosts = n
+        .hosts
+        .iter()
+        .map(|h| {
+            let people = matches!(h.login, Login::Anonymous | Login::Token(_));
+            Ok(HostSettings {
+                name: h.name.clone(),
+                auth: auth(h)?,
+                admins: n.admins.clone(),
+                identities: identities.clone(),
+                features: Vec::new(),
+                announce: people && !identities.is_empty(),
+                external: Vec::new(),
+                resume: h.resume_time,
+            })
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let memory = c.links == Links::Memory;
+    let mut peers = peers(&n.peers, &n.whitelist, &here);
+    if !memory {
+        for (name, domains) in &here {
+            let at = ports.get(name).ok_or_else(|| anyhow!("links = \"s2s\" needs listen.s2s and listen_s2s"))?;
+            peers.push(PeerSettings {
+                domains: domains.clone(),
+                address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, at.port())).to_string()),
+                pins: Vec::new(),
+                own: true,
+                keep: true,
+            });
+        }
+    }
+    Ok(NodeSettings {
+        name: n.name.clone(),
+        rooms,
+        hosts,
+        components,
+        focus_proxy: None,
+        c2s,
+        secure_interfaces: c.listen.secure_interfaces.clone(),
+        links: LinkSettings {
+            listen: ports.get(&n.name).copied().filter(|_| !peers.is_empty()),
+            peers,
+            plain: false,
+            memory_bytes: 64 * 1024 * 1024,
+            retry: Duration::from_secs(1),
+            dialback_secret: String::new(),
+        },
+        memory_links: if memory { here } else { Vec::new() },
+        hubs: cores,
+    })
+}
+
+/// Peers elsewhere: domains at the same place are one peer.
+fn peers(known: &BTreeMap<String, Peer>, whitelist: &[String], here: &[(String, Vec<String>)]) -> Vec<PeerSettings> {
+    let mut by_place: BTreeMap<(String, u16), PeerSettings> = BTreeMap::new();
+    for (domain, p) in known {
+        let peer = by_place.entry((p.host.clone(), p.port)).or_insert_with(|| PeerSettings {
+            domains: Vec::new(),
+            address: Some(format!("{}:{}", p.host, p.port)),
+            pins: p.fingerprint.iter().map(hex).collect(),
+            own: false,
+            keep: true,
+        });
+        peer.domains.push(domain.clone());
+    }
+    let mut all: Vec<PeerSettings> = by_place.into_values().collect();
+    let in_process = |d: &String| here.iter().any(|(_, domains)| domains.contains(d));
+    for d in whitelist.iter().filter(|d| !known.contains_key(*d) && !in_process(d)) {
+        // Only the resolver knows where these are.
+        all.push(PeerSettings { domains: vec![d.clone()], address: None, pins: Vec::new(), own: false, keep: false });
+    }
+    all
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(64), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}
+
+fn auth(h: &Host) -> anyhow::Result<HostAuth> {
+    Ok(match &h.login {
+        Login::Anonymous => HostAuth::Anonymous,
+        Login::Token(t) => {
+            let base = match &t.key {
+                TokenKey::Secret(s) => TokenSettings::secret(&t.app_id, s.expose_secret().as_bytes()),
+                TokenKey::PublicPem(pem) => {
+                    TokenSettings::rsa(&t.app_id, pem.as_bytes()).with_context(|| format!("key of host {}", h.name))?
+                }
+            };
+            HostAuth::Token(TokenSettings {
+                issuers: t.accepted_issuers.clone(),
+                audiences: t.accepted_audiences.clone(),
+                allow_empty: t.allow_empty,
+                require_room: t.require_room,
+                ..base
+            })
+        }
+        Login::Internal(accounts) => HostAuth::Accounts(
+            accounts
+                .iter()
+                .map(|a| {
+                    let password = a.password.obtain().with_context(|| format!("password of {}@{}", a.user, h.name))?;
+                    Ok(Account::new(a.user.clone(), password.expose_secret()))
+                })
+                .collect::<anyhow::Result<_>>()?,
+        ),
+        Login::SharedSecret(s) => HostAuth::SharedSecret(s.expose_secret().to_owned()),
+    })
+}
+
+fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
+    let token = n.hosts.iter().find_map(|h| match &h.login {
+        Login::Token(t) => Some(t),
+        _ => None,
+    });
+    let list = |l: &[amphi_stanza::Jid]| l.iter().map(ToString::to_string).collect::<AddressList>();
+    let mucs = n
+        .mucs
+        .iter()
+        .map(|m| muc(c, n, m).map_tokens(token.filter(|_| m.kind == MucKind::Meetings).map(|t| TokenPolicy {
+            allow_empty: t.allow_empty,
+            verify_domain: t.verify_domain,
+            require_room: t.require_room,
+            exempt: list(&m.token_whitelist),
+            ..TokenPolicy::default()
+        })))
+        .collect();
+    NodeConfig {
+        role,
+        host: n.domain.clone(),
+        hosts: n.hosts.iter().map(|h| h.name.clone()).filter(|h| *h != n.domain).collect(),
+        mucs,
+        admins: n.admins.iter().cloned().collect(),
+        limits: RoomLimits {
+            history: n.mucs.iter().map(|m| m.history as usize).max().unwrap_or(20),
+            audience_chat: ChatBudget {
+                person_burst: c.limits.audience_chat_burst,
+                person_every: c.limits.audience_chat_interval.0,
+                room_burst: c.limits.audience_chat_per_room.saturating_mul(2),
+                room_per_second: c.limits.audience_chat_per_room,
+            },
+            ..RoomLimits::default()
+        },
+        ..NodeConfig::default()
+    }
+}
+
+trait MapTokens {
+    fn map_tokens(self, tokens: Option<TokenPolicy>) -> Self;
+}
+
+impl MapTokens for MucConfig {
+    fn map_tokens(self, tokens: Option<TokenPolicy>) -> Self {
+        Self { tokens, ..self }
+    }
+}
+
+fn muc(c: &Config, n: &Node, m: &Muc) -> MucConfig {
+    let list = |l: &[amphi_stanza::Jid]| l.iter().map(ToString::to_string).collect::<AddressList>();
+    let base = match m.kind {
+        MucKind::Meetings if m.name == n.muc => MucConfig::conference(&c.muc_prefix, &n.domain),
+        MucKind::Meetings => MucConfig { domain: m.name.clone(), ..MucConfig::default() },
+        MucKind::Internal => MucConfig::internal(&m.name),
+    };
+    MucConfig {
+        restrict_creation: m.restrict_room_creation,
+        access: (!m.filter_whitelist.is_empty()).then(|| list(&m.filter_whitelist)),
+        hidden: m.hidden,
+        max_occupants: m.max_occupants,
+        max_occupants_exempt: list(&m.access_whitelist),
+        joins_per_second: m.joins_per_second,
+        leaves_per_second: m.leaves_per_second,
+        nick_rule: m.nick_rule != NickRule::Any,
+        anonymous_strict: m.nick_rule == NickRule::Endpoint,
+        password_exempt: list(&m.password_whitelist),
+        ..base
+    }
+}
+
+// ---- focus -------------------------------------------------------------------------------------------------------------
+
+type FocusParts = (FocusConfig, Vec<(NodeId, FocusTarget)>);
+
+fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
+    let FocusPlace::Here { main_c2s } = &c.focus.place else { return Ok(None) };
+    if !c.roles.focus {
+        return Ok(None);
+    }
+    let f = &c.focus;
+    let main = &c.visitors.main_domain;
+    let mut config = FocusConfig::new(main.clone());
+    config.muc_domain = format!("{}.{main}", c.muc_prefix);
+    config.client_proxy = Some(c.component("focus"));
+    config.visitors_enabled = c.visitors.enabled;
+    config.require_muc_config_flag = f.require_muc_config_flag;
+    config.live = if f.enable_live_room { LiveReading::OnlyIfTrue } else { LiveReading::UnlessFalse };
+    config.max_participants = c.stage;
+    config.max_visitors_per_node = f.max_visitors_per_node;
+    config.open_second_node_at = f.open_node_at;
+    config.prepare_at_percent = f.link_nodes_at;
+    config.vnode_join_latency = f.vnode_join_latency;
+    config.notification_interval = f.notification_interval;
+    config.initial_timeout = f.initial_timeout;
+    config.reply_timeout = f.reply_timeout;
+    config.auto_owner = f.auto_owner;
+    config.trusted_domains.clone_from(&f.trusted_domains);
+    config.auth = match f.authentication {
+        FocusAuthentication::None => AuthConfig::None,
+        FocusAuthentication::Xmpp => {
+            AuthConfig::Xmpp { domain: f.login_domain.clone(), lifetime: f.authentication_lifetime, auto_login: true }
+        }
+        FocusAuthentication::Jwt => AuthConfig::Jwt { domain: f.login_domain.clone() },
+    };
+    config.vnodes = c.visitors.nodes.iter().map(|v| VnodeConfig { domain: v.domain.clone(), ..VnodeConfig::new(&v.name) }).collect();
+
+    let mut targets = Vec::new();
+    let jid = |domain: &str| FullJid::parse(&format!("{}@{domain}/focus", f.user)).map_err(|e| anyhow!("focus: {e}"));
+    match main_c2s {
+        None => {
+            targets.push((NodeId::Main, FocusTarget::Memory { node: "main".to_owned(), jid: jid(&c.auth_domain())? }));
+        }
+        Some(address) => targets.push((NodeId::Main, tcp(f, &c.auth_domain(), address)?)),
+    }
+    for v in &c.visitors.nodes {
+        match &v.place {
+            WhereNode::Here { .. } => {
+                let jid = jid("auth.meet.jitsi")?;
+                targets.push((NodeId::vnode(&v.name), FocusTarget::Memory { node: v.name.clone(), jid }));
+            }
+            WhereNode::Elsewhere { c2s: Some(address), .. } => {
+                targets.push((NodeId::vnode(&v.name), tcp(f, "auth.meet.jitsi", address)?));
+            }
+            WhereNode::Elsewhere { c2s: None, .. } => {}
+        }
+    }
+    Ok(Some((config, targets)))
+}
+
+fn tcp(f: &crate::config::checked::Focus, domain: &str, (host, port): &(String, u16)) -> anyhow::Result<FocusTarget> {
+    let password = f.password.obtain().context("password of the focus")?;
+    let mut config = ClientConfig::new(
+        domain,
+        Credentials::Password { user: f.user.clone(), password: password.expose_secret().to_owned() },
+    );
+    config.resource = Some(f.user.clone());
+    config.tls = amphi_xmpp::s2s::Tls::IfOffered;
+    config.require_certificate = false;
+    config.plain_without_tls = host == "127.0.0.1" || host == "localhost" || host == "::1";
+    Ok(FocusTarget::Tcp { address: format!("{host}:{port}"), config: Box::new(config) })
 }

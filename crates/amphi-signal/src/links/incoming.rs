@@ -29,7 +29,7 @@ struct Check<'a> {
 impl PeerCheck for Check<'_> {
     fn certificate_ok(&self, domain: &str) -> bool {
         let Some(peer) = self.links.peer(domain) else { return false };
-        self.links.settings.plain || self.fingerprint.as_ref().is_some_and(|f| peer.pins.contains(f))
+        self.links.settings.plain || peer.accepts(self.fingerprint.as_deref(), self.links.tls.as_deref())
     }
 
     fn allowed(&self, from: &str) -> bool {
@@ -122,7 +122,7 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
                 IncomingOutput::Close { error } => {
                     if let Some(e) = error {
                         links.refuse("s2s-closed");
-                        tracing::info!(%peer, remote = core.remote(), condition = e, "Stream of a peer ended with an error.");
+                        tracing::info!(%peer, remote = core.remote(), condition = e.condition.as_str(), "Stream of a peer ended with an error.");
                     }
                     session.take().map(|id| links.suspended.lock().remove(&id));
                     break 'stream;

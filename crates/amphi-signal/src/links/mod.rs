@@ -32,8 +32,23 @@ pub struct PeerSettings {
     pub address: Option<String>,
     /// SHA-256 fingerprints of its certificate, any of which is accepted. Empty: no certificate is trusted, dialback decides.
     pub pins: Vec<String>,
+    /// The peer has our own certificate: a node of this process, or of a fleet with one certificate.
+    pub own: bool,
     /// Keep the link up although there is nothing to send, and try again when it breaks.
     pub keep: bool,
+}
+
+impl PeerSettings {
+    /// Whether certificates of this peer can be trusted at all.
+    fn pinned(&self) -> bool {
+        self.own || !self.pins.is_empty()
+    }
+
+    /// Whether a certificate is this peer's.
+    fn accepts(&self, fingerprint: Option<&str>, ours: Option<&ServerTls>) -> bool {
+        let Some(f) = fingerprint else { return false };
+        self.pins.iter().any(|p| p == f) || self.own && ours.is_some_and(|t| t.fingerprint() == f)
+    }
 }
 
 /// Links of one node.

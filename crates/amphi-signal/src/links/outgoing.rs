@@ -63,7 +63,7 @@ fn config(links: &Links, peer: &PeerSettings, pair: Pair, purpose: Purpose) -> O
     OutgoingConfig {
         purpose,
         tls: if links.settings.plain { Tls::Off } else { Tls::Required },
-        require_certificate: !peer.pins.is_empty() && !links.settings.plain,
+        require_certificate: peer.pinned() && !links.settings.plain,
         ..OutgoingConfig::new(pair)
     }
 }
@@ -152,8 +152,8 @@ impl Conn {
                 let input = match done {
                     Ok(()) => {
                         let fp = self.socket.peer_fingerprint();
-                        let ok = fp.as_ref().is_some_and(|f| p.pins.contains(f));
-                        if !ok && !p.pins.is_empty() {
+                        let ok = p.accepts(fp.as_deref(), links.tls.as_deref());
+                        if !ok && p.pinned() {
                             tracing::warn!(domain = p.domains.first(), fingerprint = fp, "The certificate of a peer is not the pinned one.");
                         }
                         Input::Secured { certificate_ok: ok }
