@@ -335,6 +335,26 @@ fn negotiation_has_a_deadline_on_both_sides() {
     assert_eq!(w.now - start, Duration::from_secs(30));
 }
 
+#[test]
+fn attempts_that_fail_in_a_row_are_made_at_growing_intervals() {
+    let mut w = world_with(|_, i| i.tls = Tls::Off);
+    w.send(0);
+    w.run();
+    assert_eq!((w.connects, w.failed.len()), (1, 1));
+    let start = w.now;
+    for (n, pause) in [(2, 200), (3, 400), (4, 800)] {
+        w.send(0);
+        w.run();
+        assert_eq!(w.connects, n - 1, "not at once");
+        let before = w.now;
+        w.tick_out();
+        assert_eq!((w.connects, w.now - before), (n, Duration::from_millis(pause)));
+    }
+    assert_eq!(w.failed.len(), 4);
+    assert_eq!(w.now - start, Duration::from_millis(1400));
+    assert_eq!(w.out.poll_timeout(), None);
+}
+
 // ---- several pairs ----------------------------------------------------------------------------------------------
 
 #[test]

@@ -16,7 +16,7 @@ mod params;
 mod tests;
 
 pub use backend::{Backend, Login, Verdict};
-pub use framing::{CLOSE, Framing, Security, STREAM_END};
+pub use framing::{CLOSE, Framing, STREAM_END, Security};
 pub use host::{HostInfo, HostProfile, ResourcePolicy, Resumption, StartTlsPolicy};
 pub use negotiation::{Bound, Negotiation, NegotiationLimits, Output, ResumeRequest};
 pub use params::UrlParams;
