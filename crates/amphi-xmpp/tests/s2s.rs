@@ -155,6 +155,24 @@ fn a_bidirectional_stream_carries_answers() {
 }
 
 #[test]
+fn nothing_goes_back_before_the_peer_has_decided_about_its_session() {
+    let mut w = world_with(|o, _| o.stream_management = false);
+    w.back.push_back(message(NODE, MAIN, 100));
+    w.out.connect(w.now);
+    w.run();
+    assert_eq!((w.ready.as_slice(), w.received_back.len()), (&[false][..], 0));
+    let before = w.now;
+    w.tick_inc();
+    assert_eq!((w.received_back.as_slice(), w.now - before), (&[100][..], Duration::from_secs(2)));
+    // A stanza says as much: the peer does not resume.
+    let mut w = world_with(|o, _| o.stream_management = false);
+    w.back.push_back(message(NODE, MAIN, 100));
+    w.send(1);
+    w.run();
+    assert_eq!(w.received_back, [100]);
+}
+
+#[test]
 fn without_bidi_nothing_comes_back() {
     let mut w = world_with(|o, _| o.bidi = false);
     w.send(1);

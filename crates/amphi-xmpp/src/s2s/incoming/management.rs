@@ -37,8 +37,8 @@ impl Incoming {
         };
         self.handled = self.handled.wrapping_add(1);
         self.out.push(output);
-        if self.holding.take().is_some() {
-            self.flush(now);
+        if self.holding.is_some() {
+            self.stop_holding();
         }
     }
 
@@ -92,12 +92,12 @@ impl Incoming {
         self.outbox.start_counting();
         self.managed = Managed::On { id: id.clone() };
         self.out.push(IncomingOutput::Managed { id });
-        self.holding = None;
-        self.flush(now);
+        self.stop_holding();
     }
 
     pub(super) fn resume_request(&mut self, now: Instant, s: &Stanza, check: &dyn PeerCheck) {
-        if self.phase != Phase::Open || matches!(self.managed, Managed::On { .. }) {
+        // Once stanzas went backwards uncounted, older ones cannot come before them any more.
+        if self.phase != Phase::Open || self.bidi || matches!(self.managed, Managed::On { .. }) {
             return self.refuse_management(now, "unexpected-request");
         }
         if !self.manages(check) {
@@ -128,17 +128,12 @@ impl Incoming {
         let resumed = w.finish();
         self.send(now, &resumed);
         self.handled = session.handled;
-        self.bidi |= session.bidi;
-        let held = std::mem::replace(&mut self.outbox, session.outbox).take();
-        for s in held.0.into_iter().chain(held.1) {
-            if let Err(s) = self.outbox.push(0, s) {
-                self.out.push(IncomingOutput::NotSent(s));
-            }
-        }
-        self.holding = None;
+        self.bidi_asked |= session.bidi;
+        self.outbox = session.outbox;
         self.managed = Managed::On { id: Some(session.id) };
         self.out.push(IncomingOutput::Resumed);
         self.flush(now);
+        self.stop_holding();
     }
 
     /// Takes the session out of a stream whose connection was lost, or of one that a resumption replaces; `None` if
@@ -161,7 +156,7 @@ impl Incoming {
     /// Sends backwards on a stream of which the peer said [`IncomingOutput::Bidi`].
     ///
     /// # Errors
-    /// Gives the stanza back if the stream may not carry it or the queue is full.
+    /// Gives the stanza back if the stream may not carry it (yet) or the queue is full.
     pub fn send_back(&mut self, now: Instant, stanza: Stanza) -> Result<(), Stanza> {
         if !self.bidi || self.phase == Phase::Closed {
             return Err(stanza);
@@ -182,7 +177,7 @@ impl Incoming {
     }
 
     pub(super) fn flush(&mut self, now: Instant) {
-        if self.phase != Phase::Open || self.congested || self.holding.is_some() {
+        if self.phase != Phase::Open || self.congested {
             return;
         }
         let keep = matches!(self.managed, Managed::On { .. });

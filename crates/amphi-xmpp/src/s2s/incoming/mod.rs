@@ -51,7 +51,8 @@ pub enum IncomingOutput {
     VerifyDialback(VerifyRequest),
     /// Stanzas of this pair are accepted from now on.
     Authenticated(Pair),
-    /// The peer wants us to use this stream backwards for its authenticated pairs.
+    /// From now on [`Incoming::send_back`] may be used for the authenticated pairs. It comes once the peer has asked for
+    /// it and has resumed its session or begun a new one, so that what an older stream still holds can go first.
     Bidi,
     /// Stream management is on. With an id the peer may resume: see [`Incoming::suspend`].
     Managed {
@@ -70,8 +71,6 @@ pub enum IncomingOutput {
     Stanza(Stanza),
     /// A stanza error for the peer, to be routed on whatever stream leads there.
     Answer(Stanza),
-    /// A stanza given to [`Incoming::send_back`] for which the resumed session has no room.
-    NotSent(Stanza),
     /// Write what is pending and close the connection. After this nothing comes any more.
     Close {
         /// The stream error that we sent or received; `None` for an orderly end or a lost connection.
@@ -85,7 +84,8 @@ impl From<Bytes> for IncomingOutput {
     }
 }
 
-/// A session whose connection was lost, to be kept for the time the peer was told.
+/// A session whose connection was lost, to be kept for the time the peer was told, or until the peer begins another one
+/// for the same pair.
 #[derive(Debug)]
 pub struct Suspended {
     id: String,
@@ -155,6 +155,7 @@ pub struct Incoming {
     primary: Option<Pair>,
     pending: Vec<VerifyRequest>,
     refusals: u32,
+    bidi_asked: bool,
     bidi: bool,
     managed: Managed,
     handled: u32,
@@ -195,6 +196,7 @@ impl Incoming {
             primary: None,
             pending: Vec::new(),
             refusals: 0,
+            bidi_asked: false,
             bidi: false,
             managed: Managed::Off,
             handled: 0,
@@ -253,7 +255,7 @@ impl Incoming {
         }
         let dead = self.ack_asked.map(|t| t.max(self.last_received) + self.config.dead_after);
         let alive = (self.phase == Phase::Open).then(|| self.last_sent + self.config.keepalive);
-        [self.deadline, dead, alive, self.holding].into_iter().flatten().min()
+        [self.deadline, dead, alive, self.holding.filter(|_| self.phase == Phase::Open)].into_iter().flatten().min()
     }
 
     fn tick(&mut self, now: Instant) {
@@ -264,9 +266,8 @@ impl Incoming {
             // The peer is gone: it may come back and resume, so no stream error ends the session.
             return self.close(Some(StreamError::new(StreamCondition::ConnectionTimeout)));
         }
-        if self.holding.is_some_and(|t| t <= now) {
-            self.holding = None;
-            self.flush(now);
+        if self.phase == Phase::Open && self.holding.is_some_and(|t| t <= now) {
+            self.stop_holding();
         }
         if self.phase == Phase::Open && self.last_sent + self.config.keepalive <= now {
             match self.managed {

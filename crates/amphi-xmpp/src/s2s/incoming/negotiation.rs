@@ -63,6 +63,19 @@ impl Incoming {
         }
     }
 
+    pub(super) fn announce_bidi(&mut self) {
+        if self.bidi_asked && !self.bidi && self.phase == Phase::Open && self.holding.is_none() {
+            self.bidi = true;
+            self.out.push(IncomingOutput::Bidi);
+        }
+    }
+
+    /// The peer has decided about stream management, or will not use it.
+    pub(super) fn stop_holding(&mut self) {
+        self.holding = None;
+        self.announce_bidi();
+    }
+
     pub(super) fn hold(&mut self, now: Instant, check: &dyn PeerCheck) {
         if self.primary.is_none() && self.manages(check) {
             self.holding = Some(now + self.config.hold_back);
@@ -99,7 +112,7 @@ impl Incoming {
             if self.config.dialback {
                 dialback::write_feature(&mut w);
             }
-            if self.config.bidi && !self.bidi {
+            if self.config.bidi && !self.bidi_asked {
                 w.empty("bidi", ns::BIDI_FEATURE);
             }
             // Dialback does not restart the stream, so what comes after it must be offered now.
@@ -125,6 +138,7 @@ impl Incoming {
         if self.pairs.insert(pair.clone()) {
             self.out.push(IncomingOutput::Authenticated(pair));
         }
+        self.announce_bidi();
     }
 
     pub(super) fn element(&mut self, now: Instant, s: Stanza, check: &dyn PeerCheck) {
@@ -150,10 +164,8 @@ impl Incoming {
             ("result", ns::DIALBACK) => self.dialback_key(now, &s, check),
             ("verify", ns::DIALBACK) => self.dialback_question(now, &s, check),
             ("bidi", ns::BIDI) => {
-                if self.config.bidi && !self.bidi {
-                    self.bidi = true;
-                    self.out.push(IncomingOutput::Bidi);
-                }
+                self.bidi_asked = self.config.bidi;
+                self.announce_bidi();
             }
             ("pairs", PAIRS_NS) => self.add_pairs(now, &s, check),
             (_, ns::SM) => self.management(now, &s, check),
@@ -172,7 +184,7 @@ impl Incoming {
         self.phase = Phase::Tls;
         // What was said before TLS does not count (RFC 6120 §5.4.3.3).
         self.remote = None;
-        self.bidi = false;
+        self.bidi_asked = false;
         self.pending.clear();
         self.out.push(IncomingOutput::StartTls);
     }
