@@ -8,9 +8,11 @@
 //! travels in the answer to the request that brought it, or to the one before.
 
 mod body;
+mod output;
 mod session;
 #[cfg(test)]
 mod tests;
 
 pub use body::{BoshCondition, terminate_body};
-pub use session::{BoshConfig, BoshError, BoshSession, Ended, Output, RequestId};
+pub use output::{BoshConfig, BoshError, Ended, Output, RequestId};
+pub use session::BoshSession;

@@ -8,9 +8,12 @@
 //! ([`crate::services::HostServices::announcement`]) and the bind result in one go.
 
 mod backend;
+mod bind;
 mod framing;
 mod host;
+mod login;
 mod negotiation;
+mod output;
 mod params;
 #[cfg(test)]
 mod tests;
@@ -18,5 +21,6 @@ mod tests;
 pub use backend::{Backend, Login, Verdict};
 pub use framing::{CLOSE, Framing, STREAM_END, Security};
 pub use host::{HostInfo, HostProfile, ResourcePolicy, Resumption, StartTlsPolicy};
-pub use negotiation::{Bound, Negotiation, NegotiationLimits, Output, ResumeRequest};
+pub use negotiation::Negotiation;
+pub use output::{Bound, NegotiationLimits, Output, ResumeRequest};
 pub use params::UrlParams;
