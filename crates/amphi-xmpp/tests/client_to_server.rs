@@ -37,6 +37,33 @@ impl Backend for Node {
     }
 }
 
+/// Does what the client wants; true when it has closed.
+fn carry_out(
+    client: &mut ClientStream,
+    client_reader: &mut StreamReader,
+    server_reader: &mut StreamReader,
+    log: &mut Vec<String>,
+) -> bool {
+    while let Some(o) = client.poll_output() {
+        match o {
+            ClientOutput::Send(b) => server_reader.push(&b),
+            ClientOutput::StartTls => {
+                client_reader.clear();
+                client.handle(Instant::now(), Input::Secured { certificate_ok: true });
+            }
+            ClientOutput::Restart => client_reader.restart(),
+            ClientOutput::Online { jid, resumed } => log.push(format!("online {} {resumed}", jid.as_str())),
+            ClientOutput::Fresh { unacked } => log.push(format!("fresh {}", unacked.len())),
+            ClientOutput::Stanza(s) => log.push(s.to_string()),
+            ClientOutput::Closed { reason, .. } => {
+                log.push(format!("closed {reason}"));
+                return true;
+            }
+        }
+    }
+    false
+}
+
 /// Connects once; returns what the client said after login and what the server made of it.
 fn connect(client: &mut ClientStream, mechanisms: &[Mechanism], resume: bool) -> Vec<String> {
     let now = Instant::now();
@@ -55,23 +82,8 @@ fn connect(client: &mut ClientStream, mechanisms: &[Mechanism], resume: bool) ->
     client.handle(now, Input::Connected);
     loop {
         let mut quiet = true;
-        while let Some(o) = client.poll_output() {
-            quiet = false;
-            match o {
-                ClientOutput::Send(b) => server_reader.push(&b),
-                ClientOutput::StartTls => {
-                    client_reader.clear();
-                    client.handle(now, Input::Secured { certificate_ok: true });
-                }
-                ClientOutput::Restart => client_reader.restart(),
-                ClientOutput::Online { jid, resumed } => log.push(format!("online {} {resumed}", jid.as_str())),
-                ClientOutput::Fresh { unacked } => log.push(format!("fresh {}", unacked.len())),
-                ClientOutput::Stanza(s) => log.push(s.to_string()),
-                ClientOutput::Closed { reason, .. } => {
-                    log.push(format!("closed {reason}"));
-                    return log;
-                }
-            }
+        if carry_out(client, &mut client_reader, &mut server_reader, &mut log) {
+            return log;
         }
         while let Some(e) = server_reader.next_event().unwrap() {
             quiet = false;
@@ -111,22 +123,8 @@ fn connect(client: &mut ClientStream, mechanisms: &[Mechanism], resume: bool) ->
         while let Ok(Some(e)) = client_reader.next_event() {
             quiet = false;
             client.handle(now, Input::Event(e));
-            if let Some(o) = client.poll_output() {
-                match o {
-                    ClientOutput::Restart => client_reader.restart(),
-                    ClientOutput::Send(b) => server_reader.push(&b),
-                    ClientOutput::StartTls => {
-                        client_reader.clear();
-                        client.handle(now, Input::Secured { certificate_ok: true });
-                    }
-                    ClientOutput::Closed { reason, .. } => {
-                        log.push(format!("closed {reason}"));
-                        return log;
-                    }
-                    ClientOutput::Online { jid, resumed } => log.push(format!("online {} {resumed}", jid.as_str())),
-                    ClientOutput::Fresh { unacked } => log.push(format!("fresh {}", unacked.len())),
-                    ClientOutput::Stanza(s) => log.push(s.to_string()),
-                }
+            if carry_out(client, &mut client_reader, &mut server_reader, &mut log) {
+                return log;
             }
         }
         if quiet {

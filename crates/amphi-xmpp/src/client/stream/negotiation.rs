@@ -134,9 +134,7 @@ impl ClientStream {
             return self.log_in(now);
         }
         if let (Some(id), true) = (&self.session, self.features.sm) {
-            let mut w = XmlWriter::new();
-            w.open_ns("resume", ns::SM).attr("previd", id).attr("h", self.handled);
-            let resume = w.finish();
+            let resume = wire::resume(id, self.handled);
             self.send_bytes(now, &resume);
             self.phase = Phase::Resuming;
             return;
@@ -206,10 +204,7 @@ impl ClientStream {
         self.jid = Some(jid);
         self.phase = Phase::Online;
         if self.config.stream_management && self.features.sm {
-            let mut w = XmlWriter::new();
-            w.open_ns("enable", ns::SM).attr("resume", "true");
-            let enable = w.finish();
-            self.send_bytes(now, &enable);
+            self.send_bytes(now, &wire::enable());
             // Nobody hears of us before the answer, so that nothing is sent uncounted.
             self.enabling = true;
             return;

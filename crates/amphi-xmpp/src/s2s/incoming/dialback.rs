@@ -9,6 +9,9 @@ use crate::StreamCondition;
 use crate::s2s::dialback::{self, DialbackOutcome, VerifyRequest};
 use crate::s2s::pair::{self, Pair};
 
+/// Longest key that is passed on; ours have 64 characters.
+const MAX_KEY: usize = 1024;
+
 impl Incoming {
     pub(super) fn dialback_key(&mut self, now: Instant, s: &Stanza, check: &dyn PeerCheck) {
         let root = s.root();
@@ -35,6 +38,11 @@ impl Incoming {
             self.send(now, &dialback::write_result(&pair, DialbackOutcome::Error, Some(condition)));
             return self.refused(now);
         }
+        let key = root.text().trim().to_owned();
+        if key.is_empty() || key.len() > MAX_KEY {
+            self.send(now, &dialback::write_result(&pair, DialbackOutcome::Invalid, None));
+            return self.refused(now);
+        }
         if self.pending.iter().any(|p| p.pair == pair) {
             return;
         }
@@ -44,7 +52,7 @@ impl Incoming {
             return self.accept_dialback(now, pair);
         }
         self.hold(now, check);
-        let request = VerifyRequest { pair, stream_id: self.stream_id.clone(), key: root.text().trim().to_owned() };
+        let request = VerifyRequest { pair, stream_id: self.stream_id.clone(), key };
         self.pending.push(request.clone());
         self.out.push(IncomingOutput::VerifyDialback(request));
     }

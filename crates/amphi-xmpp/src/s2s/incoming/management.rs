@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use amphi_stanza::{Condition, ErrorType, Stanza, StanzaError, XmlWriter, ns};
+use amphi_stanza::{Condition, ErrorType, Stanza, StanzaError};
 
 use super::{Incoming, IncomingOutput, Managed, PeerCheck, Phase, Suspended};
 use crate::link::{Outbox, wire};
+use crate::sm::{self, Version};
 use crate::{StreamCondition, StreamError};
 
 impl Incoming {
@@ -17,7 +18,7 @@ impl Incoming {
         if !self.proved_itself(from.domain()) {
             return self.fail(now, StreamCondition::InvalidFrom, None);
         }
-        let s = match wire::into_client(s, &self.config.limits) {
+        let s = match wire::into_client(s) {
             Ok(s) => s,
             Err(e) => return self.fail_with(now, StreamError::from(&e)),
         };
@@ -65,29 +66,21 @@ impl Incoming {
         }
     }
 
-    pub(super) fn refuse_management(&mut self, now: Instant, condition: &'static str) {
-        let mut w = XmlWriter::new();
-        w.open_ns("failed", ns::SM).empty(condition, ns::STANZAS);
-        let failed = w.finish();
-        self.send(now, &failed);
+    pub(super) fn refuse_management(&mut self, now: Instant, condition: Condition) {
+        self.send(now, &sm::failed(Version::V3, condition, None));
     }
 
     pub(super) fn enable(&mut self, now: Instant, s: &Stanza, check: &dyn PeerCheck) {
         if self.phase != Phase::Open || matches!(self.managed, Managed::On { .. }) {
-            return self.refuse_management(now, "unexpected-request");
+            return self.refuse_management(now, Condition::UnexpectedRequest);
         }
         if !self.manages(check) {
-            return self.refuse_management(now, "feature-not-implemented");
+            return self.refuse_management(now, Condition::FeatureNotImplemented);
         }
         let resume = matches!(s.attr("resume").as_deref(), Some("true" | "1"));
         let id = resume.then(|| (self.ids)());
-        let mut w = XmlWriter::new();
-        w.open_ns("enabled", ns::SM).attr_opt("id", id.as_ref());
-        if resume {
-            w.attr("resume", "true").attr("max", self.config.resume_timeout.as_secs());
-        }
-        let enabled = w.finish();
-        self.send(now, &enabled);
+        let max = self.config.resume_timeout;
+        self.send(now, &sm::enabled(Version::V3, id.as_deref().map(|id| (id, max))));
         self.handled = 0;
         self.outbox.start_counting();
         self.managed = Managed::On { id: id.clone() };
@@ -98,13 +91,13 @@ impl Incoming {
     pub(super) fn resume_request(&mut self, now: Instant, s: &Stanza, check: &dyn PeerCheck) {
         // Once stanzas went backwards uncounted, older ones cannot come before them any more.
         if self.phase != Phase::Open || self.bidi || matches!(self.managed, Managed::On { .. }) {
-            return self.refuse_management(now, "unexpected-request");
+            return self.refuse_management(now, Condition::UnexpectedRequest);
         }
         if !self.manages(check) {
-            return self.refuse_management(now, "feature-not-implemented");
+            return self.refuse_management(now, Condition::FeatureNotImplemented);
         }
         let (Some(id), Some(h)) = (s.attr("previd"), wire::read_h(&s.root())) else {
-            return self.refuse_management(now, "bad-request");
+            return self.refuse_management(now, Condition::BadRequest);
         };
         self.phase = Phase::Resuming { h };
         self.deadline = Some(now + self.config.negotiation_timeout);
@@ -117,16 +110,13 @@ impl Incoming {
         self.phase = Phase::Open;
         self.deadline = None;
         let Some(mut session) = session.filter(|s| self.pairs.contains(&s.pair)) else {
-            return self.refuse_management(now, "item-not-found");
+            return self.refuse_management(now, Condition::ItemNotFound);
         };
         if let Err(e) = session.outbox.ack(h) {
             return self.fail_with(now, e.stream_error());
         }
         session.outbox.rewind();
-        let mut w = XmlWriter::new();
-        w.open_ns("resumed", ns::SM).attr("previd", &session.id).attr("h", session.handled);
-        let resumed = w.finish();
-        self.send(now, &resumed);
+        self.send(now, &sm::resumed(Version::V3, &session.id, session.handled));
         self.handled = session.handled;
         self.bidi_asked |= session.bidi;
         self.outbox = session.outbox;

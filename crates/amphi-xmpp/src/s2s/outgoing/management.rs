@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use amphi_stanza::{Stanza, XmlWriter, ns};
+use amphi_stanza::Stanza;
 
 use super::{Outgoing, OutgoingOutput, PairState, Phase, Resumable};
 use crate::link::wire;
@@ -49,10 +49,7 @@ impl Outgoing {
             let _ = self.outbox.ack(h);
         }
         self.start_over();
-        let mut w = XmlWriter::new();
-        w.open_ns("enable", ns::SM).attr("resume", "true");
-        let enable = w.finish();
-        self.send_bytes(now, &enable);
+        self.send_bytes(now, &wire::enable());
         self.awaiting_sm = true;
     }
 
@@ -105,7 +102,7 @@ impl Outgoing {
         if !accepted {
             return self.violated(now, StreamCondition::InvalidFrom, "a stanza of another pair");
         }
-        match wire::into_client(s, &self.config.limits) {
+        match wire::into_client(s) {
             Ok(s) => {
                 self.handled = self.handled.wrapping_add(1);
                 self.out.push(OutgoingOutput::Stanza(s));

@@ -186,12 +186,10 @@ impl Outgoing {
         self.pairs[0].1 = PairState::Accepted;
         self.offer_pairs(now);
         if self.config.stream_management && self.features.sm {
-            let mut w = XmlWriter::new();
-            match &self.session {
-                Some(s) => w.open_ns("resume", ns::SM).attr("previd", &s.id).attr("h", self.handled),
-                None => w.open_ns("enable", ns::SM).attr("resume", "true"),
+            let request = match &self.session {
+                Some(s) => wire::resume(&s.id, self.handled),
+                None => wire::enable(),
             };
-            let request = w.finish();
             self.send_bytes(now, &request);
             self.awaiting_sm = true;
         } else if self.session.is_some() {
