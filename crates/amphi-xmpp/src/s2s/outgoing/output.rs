@@ -79,7 +79,8 @@ pub enum OutgoingOutput {
     VerifyResult(VerifyRequest, DialbackOutcome),
     /// The connection was lost, the session is kept; `Connect` follows after a pause.
     Interrupted,
-    /// Write what is pending and close the connection.
+    /// Write what is pending and close the connection. No input may come from it any more: the next one is about the
+    /// connection that the next `Connect` asks for.
     Close,
     /// The link is down and holds nothing any more. The next stanza starts anew.
     Failed {
