@@ -155,6 +155,24 @@ fn a_bidirectional_stream_carries_answers() {
 }
 
 #[test]
+fn nothing_goes_back_before_the_peer_has_decided_about_its_session() {
+    let mut w = world_with(|o, _| o.stream_management = false);
+    w.back.push_back(message(NODE, MAIN, 100));
+    w.out.connect(w.now);
+    w.run();
+    assert_eq!((w.ready.as_slice(), w.received_back.len()), (&[false][..], 0));
+    let before = w.now;
+    w.tick_inc();
+    assert_eq!((w.received_back.as_slice(), w.now - before), (&[100][..], Duration::from_secs(2)));
+    // A stanza says as much: the peer does not resume.
+    let mut w = world_with(|o, _| o.stream_management = false);
+    w.back.push_back(message(NODE, MAIN, 100));
+    w.send(1);
+    w.run();
+    assert_eq!(w.received_back, [100]);
+}
+
+#[test]
 fn without_bidi_nothing_comes_back() {
     let mut w = world_with(|o, _| o.bidi = false);
     w.send(1);
@@ -333,6 +351,26 @@ fn negotiation_has_a_deadline_on_both_sides() {
     w.tick_out();
     assert_eq!(w.failed, [(FailReason::Timeout("negotiation"), vec![5])]);
     assert_eq!(w.now - start, Duration::from_secs(30));
+}
+
+#[test]
+fn attempts_that_fail_in_a_row_are_made_at_growing_intervals() {
+    let mut w = world_with(|_, i| i.tls = Tls::Off);
+    w.send(0);
+    w.run();
+    assert_eq!((w.connects, w.failed.len()), (1, 1));
+    let start = w.now;
+    for (n, pause) in [(2, 200), (3, 400), (4, 800)] {
+        w.send(0);
+        w.run();
+        assert_eq!(w.connects, n - 1, "not at once");
+        let before = w.now;
+        w.tick_out();
+        assert_eq!((w.connects, w.now - before), (n, Duration::from_millis(pause)));
+    }
+    assert_eq!(w.failed.len(), 4);
+    assert_eq!(w.now - start, Duration::from_millis(1400));
+    assert_eq!(w.out.poll_timeout(), None);
 }
 
 // ---- several pairs ----------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use amphi_stanza::Limits;
-
 use crate::link::QueueLimits;
 use crate::s2s::Tls;
 
@@ -59,8 +57,6 @@ pub struct ClientConfig {
     pub ack_delay: Duration,
     /// Stanzas that wait for an acknowledgement, or for a connection that resumes.
     pub queue: QueueLimits,
-    /// Limits on one stanza.
-    pub limits: Limits,
 }
 
 impl ClientConfig {
@@ -80,7 +76,6 @@ impl ClientConfig {
             ack_every: 16,
             ack_delay: Duration::from_secs(1),
             queue: QueueLimits::default(),
-            limits: Limits::default(),
         }
     }
 }

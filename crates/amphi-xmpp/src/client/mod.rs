@@ -2,8 +2,10 @@
 //! resumption after a lost connection. Used by the focus and by load generators; it knows no room and no IQ but bind.
 
 mod config;
+mod output;
 mod stream;
 
 pub use crate::link::{Input, QueueLimits};
 pub use config::{ClientConfig, Credentials};
-pub use stream::{ClientOutput, ClientStream, CloseReason, NotSent};
+pub use output::{ClientOutput, CloseReason, NotSent};
+pub use stream::ClientStream;

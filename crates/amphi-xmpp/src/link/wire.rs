@@ -5,6 +5,7 @@ use amphi_stanza::{Element, Limits, Stanza, XmlError, XmlWriter, ns};
 use bytes::Bytes;
 
 use crate::StreamCondition;
+use crate::sm::{self, Version};
 
 /// `</stream:stream>`.
 pub(crate) const END: &[u8] = b"</stream:stream>";
@@ -57,13 +58,25 @@ pub(crate) fn empty(name: &'static str, xmlns: &str) -> Bytes {
 
 /// `<r/>` (XEP-0198 §4).
 pub(crate) fn ack_request() -> Bytes {
-    empty("r", ns::SM)
+    sm::request(Version::V3)
 }
 
 /// `<a h=''/>`.
 pub(crate) fn ack(h: u32) -> Bytes {
+    sm::ack(Version::V3, h)
+}
+
+/// `<enable/>`: we always want to be able to resume.
+pub(crate) fn enable() -> Bytes {
     let mut w = XmlWriter::new();
-    w.open_ns("a", ns::SM).attr("h", h);
+    w.open_ns("enable", ns::SM).attr("resume", "true");
+    w.finish()
+}
+
+/// `<resume/>`.
+pub(crate) fn resume(previd: &str, h: u32) -> Bytes {
+    let mut w = XmlWriter::new();
+    w.open_ns("resume", ns::SM).attr("previd", previd).attr("h", h);
     w.finish()
 }
 
@@ -81,12 +94,14 @@ pub(crate) fn stanza_bytes(s: &Stanza) -> Bytes {
 /// the stream's namespace.
 ///
 /// # Errors
-/// If the copy exceeds the limits.
-pub(crate) fn into_client(s: Stanza, limits: &Limits) -> Result<Stanza, XmlError> {
+/// If the copy is not well-formed, which would be a fault of ours.
+pub(crate) fn into_client(s: Stanza) -> Result<Stanza, XmlError> {
     if s.root().ns() != ns::SERVER {
         return Ok(s);
     }
-    Stanza::parse(s.rewrite().set("xmlns", ns::CLIENT).finish(), limits)
+    // The reader has applied its limits already.
+    let limits = Limits { bytes: usize::MAX >> 1, depth: usize::MAX, attrs: usize::MAX, nodes: usize::MAX };
+    Stanza::parse(s.rewrite().set("xmlns", ns::CLIENT).finish(), &limits)
 }
 
 #[cfg(test)]
@@ -109,7 +124,7 @@ mod tests {
     #[test]
     fn children_of_a_servers_stanza_come_in_the_clients_namespace() {
         let s = parse("<message xmlns='jabber:server' from='a' to='b'><body>x</body></message>");
-        let s = into_client(s, &Limits::default()).unwrap();
+        let s = into_client(s).unwrap();
         assert!(s.child("body", ns::CLIENT).is_some());
         let back = stanza_bytes(&s);
         assert_eq!(&back[..], b"<message from='a' to='b'><body>x</body></message>");

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use amphi_stanza::Limits;
-
 use super::Pair;
 use crate::link::QueueLimits;
 
@@ -52,8 +50,6 @@ pub struct IncomingConfig {
     pub ack_every: usize,
     /// Stanzas for the other direction of a bidirectional stream.
     pub queue: QueueLimits,
-    /// Limits on one stanza.
-    pub limits: Limits,
 }
 
 impl Default for IncomingConfig {
@@ -73,7 +69,6 @@ impl Default for IncomingConfig {
             hold_back: Duration::from_secs(2),
             ack_every: 16,
             queue: QueueLimits::default(),
-            limits: Limits::default(),
         }
     }
 }
@@ -129,8 +124,6 @@ pub struct OutgoingConfig {
     pub queue: QueueLimits,
     /// Questions about dialback keys that wait for an answer; 64.
     pub max_verifications: usize,
-    /// Limits on one stanza.
-    pub limits: Limits,
 }
 
 impl OutgoingConfig {
@@ -156,7 +149,6 @@ impl OutgoingConfig {
             retry_max: Duration::from_secs(10),
             queue: QueueLimits::default(),
             max_verifications: 64,
-            limits: Limits::default(),
         }
     }
 }

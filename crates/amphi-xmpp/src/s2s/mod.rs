@@ -1,6 +1,10 @@
 //! Streams between servers (RFC 6120, XEP-0178, XEP-0220, XEP-0288, XEP-0198; `spec/signaling.md` 4.14): [`Incoming`]
 //! accepts them, [`Outgoing`] opens them. Both are sans-IO: the caller owns the socket, TLS and the stream reader, feeds
 //! [`Input`]s and carries out the outputs. Neither knows a route or a room; the router of the node uses them.
+//!
+//! The IO layer's part: limits of the reader (small until `Authenticated`), one event of the reader at a time with the
+//! outputs carried out in between, [`Input::Received`] for bytes without an event, and `set_congested` when its write
+//! buffer is full.
 
 mod config;
 mod dialback;

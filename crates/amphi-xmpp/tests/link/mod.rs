@@ -195,6 +195,7 @@ impl World {
                     self.to_inc.clear();
                     self.to_out.clear();
                     self.out_reader = StreamReader::new(Limits::default());
+                    self.bidi = false;
                     let stream =
                         Incoming::new(self.now, self.incoming_config.clone(), self.secret.clone(), random_ids());
                     let new = Acceptor { stream, reader: StreamReader::new(Limits::default()) };
@@ -315,7 +316,6 @@ impl World {
                 IncomingOutput::Resumed => {}
                 IncomingOutput::Stanza(s) => self.received.push(id(&s)),
                 IncomingOutput::Answer(s) => self.log.push_str(&format!("answer {s}\n")),
-                IncomingOutput::NotSent(s) => panic!("not sent: {s}"),
                 IncomingOutput::Close { error } => {
                     self.closed.push(error.map(|e| e.condition.as_str().to_owned()));
                     let a = self.inc.take().unwrap();
