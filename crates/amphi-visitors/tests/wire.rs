@@ -8,6 +8,7 @@ use amphi_visitors::wire::{
     Sync, TranscriptionLanguages, Update, VisitorsIq, WireError,
 };
 use common::{ROOM, SHADOW, x};
+use proptest::prelude::*;
 
 fn iq(room: &str, payload: Payload) -> VisitorsIq {
     VisitorsIq::new(BareJid::parse(room).unwrap(), payload)
@@ -250,4 +251,84 @@ fn arbitrary_text_survives_every_field() {
     };
     let s: Stanza = wire::set("a", "b", "i", &iq(SHADOW, Payload::Update(Box::new(u.clone()))));
     assert_eq!(VisitorsIq::parse(&s).unwrap().payload, Payload::Update(Box::new(u)));
+}
+
+fn element() -> impl Strategy<Value = String> {
+    let names = prop::sample::select(vec![
+        "connect-vnode",
+        "disconnect-vnode",
+        "update",
+        "connect",
+        "disconnect",
+        "promotion-request",
+        "promotion-response",
+        "transcription-languages",
+        "checkpoint",
+        "resync",
+        "sync",
+        "moderators",
+        "item",
+        "files",
+        "file",
+        "polls",
+        "nick",
+        "partial",
+    ]);
+    let attrs = prop::sample::select(vec![
+        "vnode",
+        "password",
+        "lobby",
+        "meetingId",
+        "createdTimestamp",
+        "epId",
+        "id",
+        "jid",
+        "time",
+        "userId",
+        "groupId",
+        "forcePromote",
+        "username",
+        "allow",
+        "langs",
+        "count",
+        "epoch",
+        "n",
+        "digest",
+        "allowUnauthenticatedAccess",
+    ]);
+    let values =
+        prop::sample::select(vec!["", "0", "-1", "1", "true", "false", "a,b,,a", "99999999999999999999", "ff", "x y"]);
+    let spaces =
+        prop::sample::select(vec!["jitsi:visitors", "urn:amphi:visitors:0", "http://jabber.org/protocol/nick"]);
+    let leaf = (
+        names.clone(),
+        spaces.clone(),
+        prop::collection::btree_map(attrs.clone(), values.clone(), 0..6),
+        Just(String::new()),
+    );
+    let write = |(name, ns, attrs, inner): (&str, &str, std::collections::BTreeMap<&str, &str>, String)| {
+        let attrs: String = attrs.iter().map(|(k, v)| format!(" {k}='{v}'")).collect();
+        format!("<{name} xmlns='{ns}'{attrs}>{inner}</{name}>")
+    };
+    leaf.prop_map(write).prop_recursive(3, 24, 4, move |inner| {
+        let inner = prop::collection::vec(inner, 0..4).prop_map(|v| v.concat());
+        (names.clone(), spaces.clone(), prop::collection::btree_map(attrs.clone(), values.clone(), 0..6), inner)
+            .prop_map(write)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_is_understood_is_written_so_that_it_is_understood_the_same(
+        ty in prop::sample::select(vec!["get", "set"]),
+        inner in prop::collection::vec(element(), 0..4),
+    ) {
+        let s = x(&format!(
+            "<iq type='{ty}' id='1'><visitors xmlns='jitsi:visitors' room='{ROOM}'>{}</visitors></iq>", inner.concat()
+        ));
+        if let Ok(v) = VisitorsIq::parse(&s) {
+            prop_assert_eq!(VisitorsIq::parse(&wire::set("a", "b", "1", &v)).unwrap(), v);
+        }
+    }
 }
