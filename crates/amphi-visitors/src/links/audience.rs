@@ -150,6 +150,10 @@ impl MainLinks {
         r: PromotionRequest,
         out: &mut Vec<Action>,
     ) -> Result<(), StanzaError> {
+        // A node speaks for its own visitors only.
+        if FullJid::parse(&r.jid).map_or(true, |j| j.domain() != node) {
+            return Err(StanzaError::new(ErrorType::Modify, Condition::BadRequest).text("Not a visitor of this node"));
+        }
         let (visitor, nick) = (r.jid.clone(), r.nick.clone());
         match self.promotions.request(now, node, r, || (self.uuid)().to_string()) {
             Requested::Same => {}

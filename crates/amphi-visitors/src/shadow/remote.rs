@@ -44,6 +44,8 @@ impl Shadow {
             None => self.available(nick, real, presence, &mut out),
             Some("unavailable") if self.remotes.get(nick).is_some_and(|r| r.real == *real) => {
                 self.drop_remote(nick);
+                // The next one with this nick is moderator only if an update says so.
+                self.moderators.remove(nick);
                 self.stage_left(now);
                 RemoteVerdict::Left
             }
