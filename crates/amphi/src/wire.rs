@@ -19,11 +19,10 @@ use amphi_xmpp::services::Identity;
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
-use crate::config::checked::{Certificate, Config, FocusPlace, Peer, WhereNode};
-use crate::config::file::{Links, Promotion};
-use crate::config::focus::FocusAuthentication;
-use crate::config::hosts::{MucKind, NickRule};
-use crate::config::nodes::{Host, Login, Muc, Node, TokenKey};
+use crate::config::{
+    Certificate, Config, Focus, FocusAuthentication, FocusPlace, Host, Links, Login, Muc, MucKind, NickRule, Node, Peer,
+    Promotion, TokenKey, WhereNode,
+};
 
 /// How long clients get to hear of the end before their sockets close.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -489,7 +488,7 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
     Ok(Some((config, targets)))
 }
 
-fn tcp(f: &crate::config::checked::Focus, domain: &str, (host, port): &(String, u16)) -> anyhow::Result<FocusTarget> {
+fn tcp(f: &Focus, domain: &str, (host, port): &(String, u16)) -> anyhow::Result<FocusTarget> {
     let password = f.password.obtain().context("password of the focus")?;
     let mut config = ClientConfig::new(
         domain,

@@ -127,7 +127,7 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
                     session.take().map(|id| links.suspended.lock().remove(&id));
                     break 'stream;
                 }
-                IncomingOutput::Bidi | IncomingOutput::Resumed | IncomingOutput::NotSent(_) => {}
+                IncomingOutput::Bidi | IncomingOutput::Resumed => {}
             }
         }
         match reader.next_event() {
