@@ -11,6 +11,7 @@ use crate::occupant::{Affiliation, MucRole, Occupant, Peer, Traits};
 use crate::presence::{Note, View};
 use crate::room::{Room, RoomKind};
 use crate::seats::Claim;
+use crate::side::Gate;
 use crate::waiting::Join;
 use crate::{Group, Output, nick, token};
 
@@ -94,7 +95,12 @@ impl Room {
         if self.locked && !focus {
             return self.wait_for_unlock(cx, join.clone()).map(|()| Verdict::Waits);
         }
-        let gate = self.visitor_gate(cx, peer, admin)?;
+        let machine = machine_of(&join.stanza);
+        let gate = match self.visitor_gate(cx, peer, admin) {
+            // Expected on stage by the focus, audience or not.
+            Err(_) if self.is_expected(cx, peer, machine.as_deref()) => Gate::default(),
+            gate => gate?,
+        };
         let shadow_role = self.shadow_role(cx.cfg, peer, &join.nick, admin)?;
         self.check_nick_free(peer, &join.nick)?;
         let affiliation = self.affiliation_on_entry(cx, peer, shadow_role);
@@ -109,7 +115,6 @@ impl Room {
             self.check_password(service, peer, &join.stanza)?;
         }
         let role = shadow_role.unwrap_or_else(|| affiliation.default_role());
-        let machine = machine_of(&join.stanza);
         let needs_seat = self.kind == RoomKind::Main && !admin && !gate.ignored && role != MucRole::Visitor;
         let seat = self.claim_seat(cx, peer, machine.as_deref(), needs_seat, gate.promoted)?;
         let traits = Traits {

@@ -36,8 +36,9 @@
 //!    reservation. It lives [`SeatLimits::reservation`] (60 s), or until it is taken or cancelled.
 //! 2. A reservation with `jid` can be taken by that bare address alone. One without is counted, not bound, because a request
 //!    over HTTP has no address yet: the next joiner who has nothing better takes it.
-//! 3. A join to the stage takes, in this order: a reservation with its address; its own kept seat; the oldest unbound
-//!    reservation; a free seat (`occupied + reserved < limit`). With none of these it is answered
+//! 3. A join to the stage takes, in this order: a reservation with its address; its own kept seat; the oldest reservation of
+//!    its machine; the oldest unbound reservation; a free seat (`occupied + reserved < limit`), unless the room has an
+//!    audience: then coming on stage without a reservation is for those who were promoted. With none of these it is answered
 //!    `cancel/service-unavailable`, upon which a client comes back as a visitor (`spec/client.md` 10.3).
 //! 4. Administrators, addresses in the ignore lists, and visitors whom a moderator (or the automatic rule) has promoted
 //!    come in without asking. Promoted ones are counted.
@@ -119,8 +120,12 @@ impl Seats {
             r.id.is_none() && (r.jid.as_deref() == Some(bare) || (machine.is_some() && r.machine.as_deref() == machine))
         };
         let is_free = |r: &Reservation| r.id.is_some() && r.jid.is_none();
+        // The join presence of a client that asked over HTTP names the machine of its request.
+        let is_same = |r: &Reservation| is_free(r) && machine.is_some() && r.machine.as_deref() == machine;
+        // A seat that is reserved for a machine is not for one that says it is another.
+        let is_open = |r: &Reservation| is_free(r) && (r.machine.is_none() || machine.is_none());
         let at = |f: &dyn Fn(&Reservation) -> bool| self.waiting.iter().position(f);
-        at(&is_bound).or_else(|| at(&is_kept)).or_else(|| at(&is_free))
+        at(&is_bound).or_else(|| at(&is_kept)).or_else(|| at(&is_same)).or_else(|| at(&is_open))
     }
 }
 
@@ -144,6 +149,13 @@ impl Room {
         }
         let free = occupied + seats.waiting.len() < seats.limit as usize;
         if free || promoted || gives_way { Ok(Claim::Nothing) } else { Err(RoomError::Full) }
+    }
+
+    /// Whether a seat waits for this joiner: the focus wants it on stage, whatever else is going on.
+    pub(crate) fn is_expected(&mut self, cx: &Cx<'_>, peer: &Peer, machine: Option<&str>) -> bool {
+        let Some(seats) = &mut self.seats else { return false };
+        seats.expire(cx.now);
+        seats.for_joiner(peer.bare(), machine).is_some()
     }
 
     /// The joiner sits down.
