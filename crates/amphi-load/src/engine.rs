@@ -277,8 +277,8 @@ impl Engine {
             self.around.shared.delivered.fetch_add(delivered - self.published, Ordering::Relaxed);
             self.published = delivered;
             let chat = &self.sink.stats.chat;
-            if chat.received > 0 {
-                self.around.shared.line_bytes.store(chat.bytes / chat.received, Ordering::Relaxed);
+            if let Some(mean) = chat.bytes.checked_div(chat.received) {
+                self.around.shared.line_bytes.store(mean, Ordering::Relaxed);
             }
         }
     }
@@ -462,11 +462,12 @@ impl Engine {
             Progress::Same => {}
         }
         let generation = self.slots[at].generation;
-        if writable && let Some(transport) = &mut self.slots[at].transport {
-            if let Err(e) = transport.flush() {
-                self.hang_up(at);
-                return self.feed(at, Input::Closed(&refusal(&e)));
-            }
+        if writable
+            && let Some(transport) = &mut self.slots[at].transport
+            && let Err(e) = transport.flush()
+        {
+            self.hang_up(at);
+            return self.feed(at, Input::Closed(&refusal(&e)));
         }
         if !readable {
             return;

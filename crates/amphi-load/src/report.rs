@@ -95,7 +95,7 @@ pub struct Fanout {
 
 impl Fanout {
     /// The figures of a carrier.
-    pub fn new(sent: u64, d: &Deliveries) -> Self {
+    pub(crate) fn new(sent: u64, d: &Deliveries) -> Self {
         Self {
             sent,
             received: d.received,

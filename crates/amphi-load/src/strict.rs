@@ -7,9 +7,7 @@ const MAX_TOKEN: usize = 1 << 20;
 
 /// Is the frame one well-formed element with all its namespaces declared?
 pub(crate) fn check(frame: &[u8]) -> Result<(), String> {
-    let mut options = Options::default();
-    options.max_token_length = MAX_TOKEN;
-    let mut parser = Parser::with_options(options);
+    let mut parser = Parser::with_options(Options { max_token_length: MAX_TOKEN, ..Options::default() });
     let mut rest = frame;
     loop {
         match parser.parse(&mut rest, true) {
