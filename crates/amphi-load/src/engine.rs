@@ -29,8 +29,9 @@ use crate::{
 const WAKER: Token = Token(usize::MAX - 1);
 const HTTP_BASE: usize = 1 << 40;
 const READ_BUFFER: usize = 256 << 10;
-/// How long a thread that stops waits for the server to close its side.
+/// How long a thread that stops waits for the server to close its side, and for how long without any sign of it.
 const FAREWELL: Duration = Duration::from_secs(3);
+const FAREWELL_SILENCE: Duration = Duration::from_millis(300);
 
 /// What the coordinator tells a thread.
 #[derive(Clone, Debug)]
@@ -621,7 +622,10 @@ impl Engine {
         let mut events = Events::with_capacity(4_096);
         while open > 0 {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.poll.poll(&mut events, Some(left)).is_err() {
+            if left.is_zero()
+                || self.poll.poll(&mut events, Some(left.min(FAREWELL_SILENCE))).is_err()
+                || events.is_empty()
+            {
                 break;
             }
             for event in &events {

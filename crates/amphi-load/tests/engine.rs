@@ -213,6 +213,39 @@ fn frame(reader: &mut impl Read) -> Option<String> {
     (head[0] & 0x0f == 1).then(|| String::from_utf8(payload).unwrap())
 }
 
+/// Puts TLS in front of a server; returns the port and the certificate.
+fn with_tls(plain: u16) -> (u16, String) {
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let mut outer = acceptor.accept(socket).await.ok()?;
+                    let mut inner = tokio::net::TcpStream::connect(("127.0.0.1", plain)).await.ok()?;
+                    tokio::io::copy_bidirectional(&mut outer, &mut inner).await.ok()
+                });
+            }
+        });
+    });
+    (port, own.cert.pem())
+}
+
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
@@ -291,6 +324,24 @@ fn a_probe_measures_its_own_echo() {
     let report = run(Fault::None, "--probe --probe-samples 40 --probe-interval 1 --probe-clients 2");
     assert!(report.ok, "{:?}", report.problems);
     assert_eq!(report.echo.count, 40);
+}
+
+#[test]
+fn tls_is_spoken_to_servers_with_a_certificate_of_the_given_authority_or_any() {
+    let (port, pem) = with_tls(server(Fault::None));
+    let report = run_signaling(&args(port, "--tls --stage 2 --audience 10 --lines 4")).unwrap();
+    assert!(report.ok, "{:?} {:?}", report.problems, report.errors);
+    let mut args = args(port, "--tls --stage 1 --audience 0 --lines 1 --retries 0");
+    let file = std::env::temp_dir().join(format!("load-ca-{}.pem", std::process::id()));
+    std::fs::write(&file, pem).unwrap();
+    args.ca = Some(file.clone());
+    let report = run_signaling(&args).unwrap();
+    assert!(report.ok, "{:?} {:?}", report.problems, report.errors);
+    // Another authority: nobody gets in, and the reason is told.
+    std::fs::write(&file, rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap().cert.pem()).unwrap();
+    let report = run_signaling(&args).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(!report.ok && report.errors.keys().any(|e| e.contains("certificate")), "{:?}", report.errors);
 }
 
 #[test]
