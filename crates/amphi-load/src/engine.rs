@@ -273,14 +273,22 @@ impl Engine {
                         event.is_readable() || event.is_read_closed() || event.is_error(),
                     ),
                 }
+                self.publish();
             }
-            let delivered = self.sink.stats.chat.received + self.sink.stats.presence.received;
-            self.around.shared.delivered.fetch_add(delivered - self.published, Ordering::Relaxed);
-            self.published = delivered;
-            let chat = &self.sink.stats.chat;
-            if let Some(mean) = chat.bytes.checked_div(chat.received) {
-                self.around.shared.line_bytes.store(mean, Ordering::Relaxed);
-            }
+        }
+    }
+
+    /// Makes deliveries known at once: who waits for them must not take a long batch for silence.
+    fn publish(&mut self) {
+        let delivered = self.sink.stats.chat.received + self.sink.stats.presence.received;
+        if delivered == self.published {
+            return;
+        }
+        self.around.shared.delivered.fetch_add(delivered - self.published, Ordering::Relaxed);
+        self.published = delivered;
+        let chat = &self.sink.stats.chat;
+        if let Some(mean) = chat.bytes.checked_div(chat.received) {
+            self.around.shared.line_bytes.store(mean, Ordering::Relaxed);
         }
     }
 

@@ -253,10 +253,12 @@ struct Cli {
 }
 
 fn args(port: u16, more: &str) -> SignalingArgs {
+    let strict = if more.contains("--strict-every") { "" } else { "--strict-every 1" };
+    let settle = if more.contains("--settle") { "" } else { "--settle 0" };
     let text = format!(
         "load signaling --url ws://127.0.0.1:{port}/xmpp-websocket --conference-request \
-         http://127.0.0.1:{port}/conference-request/v1 --room town --settle 0 --line-rate 0 --presence-rate 0 --drain 1 --quiet \
-         --strict-every 1 {more}"
+         http://127.0.0.1:{port}/conference-request/v1 --room town --line-rate 0 --presence-rate 0 --drain 1 --quiet \
+         {more} {strict} {settle}"
     );
     let LoadCommand::Signaling(args) = Cli::try_parse_from(text.split_whitespace()).unwrap().load.command else {
         panic!("not signaling");
@@ -279,6 +281,17 @@ fn everybody_joins_and_gets_every_line_and_presence() {
     assert_eq!(report.chat.last.count, 9);
     assert_eq!(report.echo.count, 9);
     assert!(report.joins.latency.count == 33 && report.joins.per_second > 0.0);
+}
+
+/// Needs some 14,000 descriptors; run by hand: `cargo test -p amphi-load --test engine -- --ignored --nocapture`.
+#[test]
+#[ignore = "opens thousands of connections"]
+fn three_thousand_visitors_get_every_line() {
+    let report =
+        run(Fault::None, "--stage 2 --audience 3000 --lines 20 --concurrency 200 --strict-every 100 --settle 1");
+    println!("{report}");
+    assert!(report.ok, "{:?} {:?}", report.problems, report.errors);
+    assert_eq!(report.chat.received, 20 * 3_002);
 }
 
 #[test]
