@@ -1,17 +1,21 @@
 //! One thread of the generator: a poll loop over its share of the clients and a small pool of kept HTTP connections for
 //! conference requests. It owns sockets, timers and the clock; what clients do is in `client`.
 
+mod control;
+mod requests;
+mod ticker;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
+
+pub(crate) use control::{Command, Mailbox, Pace, Shared};
+use ticker::Ticker;
 
 use mio::{Events, Poll, Token, Waker};
 use rustls::ClientConfig;
@@ -19,8 +23,7 @@ use slab::Slab;
 
 use crate::{
     client::{Client, Input, Nanos, Output, Role, Scene, Sink},
-    http,
-    script::{Admission, Script},
+    script::Script,
     stats::{Board, Stats},
     transport::{Progress, Transport, refusal},
     url::Url,
@@ -32,76 +35,6 @@ const READ_BUFFER: usize = 256 << 10;
 /// How long a thread that stops waits for the server to close its side, and for how long without any sign of it.
 const FAREWELL: Duration = Duration::from_secs(3);
 const FAREWELL_SILENCE: Duration = Duration::from_millis(300);
-
-/// What the coordinator tells a thread.
-#[derive(Clone, Debug)]
-pub(crate) enum Command {
-    /// Let all clients of this role join, at this pace.
-    Join(Role, Pace),
-    /// Let the stage of this thread send lines: so many, at this many a second.
-    Lines(u64, f64),
-    /// Let the stage of this thread change presences.
-    Presences(u64, f64),
-    /// Let the audience's speakers of this thread chat at this many lines a second; 0 stops it.
-    AudienceChat(f64),
-    /// Leave, close, return.
-    Stop,
-}
-
-/// How fast clients start.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// Joins started per second by this thread; 0: as fast as `concurrency` allows.
-    pub(crate) rate: f64,
-    /// Most joins under way at once in this thread.
-    pub(crate) concurrency: usize,
-}
-
-/// What coordinator and threads share.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    /// Joins started.
-    pub(crate) started: AtomicU64,
-    /// Clients in the room.
-    pub(crate) joined: AtomicU64,
-    /// Clients that have given up.
-    pub(crate) failed: AtomicU64,
-    /// Clients that lost their connection in the room.
-    pub(crate) dropped: AtomicU64,
-    /// New marked stanzas received.
-    pub(crate) delivered: AtomicU64,
-    /// Scheduled lines and presences that were sent.
-    pub(crate) sent: AtomicU64,
-    /// Mean size of a delivered line, without framing.
-    pub(crate) line_bytes: AtomicU64,
-    /// When the last client joined, on the clock of the run.
-    pub(crate) last_join: AtomicU64,
-    /// A thread has ended early.
-    pub(crate) broken: AtomicBool,
-}
-
-impl Shared {
-    /// Clients whose way into the room has ended, one way or the other.
-    pub(crate) fn settled(&self) -> u64 {
-        [&self.joined, &self.failed, &self.dropped].iter().map(|n| n.load(Ordering::Relaxed)).sum()
-    }
-}
-
-/// The mailbox of a thread.
-#[derive(Debug)]
-pub(crate) struct Mailbox {
-    commands: Mutex<VecDeque<Command>>,
-    waker: Waker,
-}
-
-impl Mailbox {
-    /// Hands a command over.
-    pub(crate) fn send(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
-        // A failed wake only delays the command until the next event.
-        let _ = self.waker.wake();
-    }
-}
 
 /// What every thread gets besides its clients.
 #[derive(Clone)]
@@ -137,38 +70,6 @@ struct HttpConn {
     current: Option<usize>,
     input: Vec<u8>,
     used: bool,
-}
-
-/// Sends something by turns at an even pace.
-#[derive(Default)]
-struct Ticker {
-    who: Vec<usize>,
-    turn: usize,
-    left: u64,
-    every: Nanos,
-    next: Nanos,
-}
-
-impl Ticker {
-    fn start(&mut self, now: Nanos, count: u64, rate: f64) {
-        self.left = if self.who.is_empty() { 0 } else { count };
-        self.every = if rate > 0.0 { (1e9 / rate) as Nanos } else { 0 };
-        self.next = now;
-    }
-
-    fn due(&self) -> Option<Nanos> {
-        (self.left > 0).then_some(self.next)
-    }
-
-    fn take(&mut self, now: Nanos) -> Option<usize> {
-        if self.left == 0 || now < self.next {
-            return None;
-        }
-        self.left -= 1;
-        self.next += self.every;
-        self.turn = (self.turn + 1) % self.who.len();
-        Some(self.who[self.turn])
-    }
 }
 
 /// One thread's clients and sockets.
@@ -210,7 +111,7 @@ impl Engine {
             }
             slots.push(Slot { client, transport: None, scheduled: Nanos::MAX, generation: 0 });
         }
-        let presences = Ticker { who: lines.who.clone(), ..Ticker::default() };
+        let presences = lines.clone();
         Ok(Self {
             around,
             poll,
@@ -504,107 +405,6 @@ impl Engine {
             }
         }
         self.buffer = buffer;
-    }
-
-    // Conference requests over HTTP
-
-    fn http_pump(&mut self) {
-        while let Some(&at) = self.http_queue.front() {
-            let idle = self.http.iter().find(|(_, conn)| conn.current.is_none()).map(|(key, _)| key);
-            let key = match idle {
-                Some(key) => key,
-                None if self.http.len() >= self.around.http_connections => return,
-                None => {
-                    let script = Arc::clone(&self.around.script);
-                    let Admission::Http(url) = &script.admission else { return };
-                    let token = Token(HTTP_BASE + self.http.vacant_key());
-                    match self.dial(url, token) {
-                        Ok(transport) => {
-                            let conn = HttpConn { transport, current: None, input: Vec::new(), used: false };
-                            self.http.insert(conn)
-                        }
-                        Err(e) => {
-                            self.http_queue.pop_front();
-                            self.feed(at, Input::AnswerLost(&refusal(&e)));
-                            continue;
-                        }
-                    }
-                }
-            };
-            self.http_queue.pop_front();
-            let request = self.http_request(at);
-            self.http[key].current = Some(at);
-            if let Err(e) = self.http[key].transport.write(&request) {
-                self.http_lost(key, &refusal(&e));
-            }
-        }
-    }
-
-    fn http_request(&self, at: usize) -> Vec<u8> {
-        let script = &self.around.script;
-        let Admission::Http(url) = &script.admission else { return Vec::new() };
-        let body = self.slots[at].client.request_body(script);
-        let mut head = String::from("POST ");
-        head.push_str(&url.target_with(&[("room", &script.room)]));
-        head.push_str(" HTTP/1.1\r\nHost: ");
-        head.push_str(&url.authority());
-        head.push_str("\r\nContent-Type: application/json\r\nUser-Agent: amphi-load\r\nContent-Length: ");
-        head.push_str(&body.len().to_string());
-        head.push_str("\r\n\r\n");
-        head.push_str(&body);
-        head.into_bytes()
-    }
-
-    fn http_ready(&mut self, key: usize, writable: bool) {
-        let Some(conn) = self.http.get_mut(key) else { return };
-        if let Progress::Refused(why) = conn.transport.progress(writable) {
-            return self.http_lost(key, &why);
-        }
-        if writable && let Err(e) = conn.transport.flush() {
-            return self.http_lost(key, &refusal(&e));
-        }
-        loop {
-            let conn = &mut self.http[key];
-            match conn.transport.read(&mut self.buffer) {
-                Ok(None) => return,
-                Ok(Some((0, _))) => return self.http_lost(key, "connection closed"),
-                Ok(Some((n, more))) => {
-                    conn.input.extend_from_slice(&self.buffer[..n]);
-                    match http::answer(&conn.input) {
-                        Ok(None) if more => continue,
-                        Ok(None) => return,
-                        Ok(Some(answer)) => {
-                            conn.input.clear();
-                            conn.used = true;
-                            let asked = conn.current.take();
-                            if answer.close {
-                                self.http.remove(key);
-                            }
-                            if let Some(at) = asked {
-                                self.feed(at, Input::Answer { status: answer.status, body: &answer.body });
-                            }
-                            return self.http_pump();
-                        }
-                        Err(why) => return self.http_lost(key, why),
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::NotConnected => return,
-                Err(e) => return self.http_lost(key, &refusal(&e)),
-            }
-        }
-    }
-
-    fn http_lost(&mut self, key: usize, why: &str) {
-        let conn = self.http.remove(key);
-        if let Some(at) = conn.current {
-            // A kept connection may be closed by the server just when it is used again: that is nobody's fault.
-            if conn.used && conn.input.is_empty() {
-                self.http_queue.push_front(at);
-            } else {
-                self.feed(at, Input::AnswerLost(why));
-            }
-        }
-        self.http_pump();
     }
 
     /// Takes stock, lets everybody leave, and waits a little for the server to close.
