@@ -208,7 +208,10 @@ impl Engine {
             }
             Command::Lines(count, rate) => self.lines.start(now, count, rate),
             Command::Presences(count, rate) => self.presences.start(now, count, rate),
-            Command::AudienceChat(rate) => self.chat.start(now, if rate > 0.0 { u64::MAX } else { 0 }, rate),
+            Command::AudienceChat(each) => {
+                let rate = each * self.chat.who.len() as f64;
+                self.chat.start(now, if rate > 0.0 { u64::MAX } else { 0 }, rate);
+            }
             Command::Stop => {}
         }
     }

@@ -17,7 +17,7 @@ use crate::{
     bare::Bare,
     client::{Client, Role},
     engine::{Command, Engine, Mailbox, Pace, Shared, Surroundings},
-    process,
+    process::{self, CpuClock},
     report::{Comparison, ComparisonTurn, Generator, Joins, Report, Sample, Server},
     script::{Admission, Script},
     stats::{Board, Stats},
@@ -119,6 +119,8 @@ pub(crate) struct Run {
     pub(crate) joins: Joins,
     pub(crate) comparison: Option<Comparison>,
     pub(crate) problems: Vec<String>,
+    pub(crate) server_cpu: Vec<CpuClock>,
+    pub(crate) own_cpu: CpuClock,
     /// CPU seconds per second at rest.
     pub(crate) idle: Option<f64>,
     pub(crate) audience_marks: Option<AudienceMarks>,
@@ -174,6 +176,8 @@ impl Run {
         let server = Server { pids: args.server_pid.clone(), ..Server::default() };
         let joins = Joins { stage: args.stage.into(), audience: args.audience.into(), ..Joins::default() };
         Ok(Self {
+            server_cpu: args.server_pid.iter().map(|pid| CpuClock::new(&pid.to_string())).collect(),
+            own_cpu: CpuClock::new("self"),
             generator: Generator { threads, ..Generator::default() },
             args,
             script,
@@ -200,8 +204,9 @@ impl Run {
         self.join_audience()?;
         self.rest();
         if self.args.audience_chat > 0.0 {
-            let share = self.args.audience_chat / self.mailboxes.len() as f64;
-            self.mailboxes.iter().for_each(|m| m.send(Command::AudienceChat(share)));
+            let speakers = self.args.audience_speakers.min(self.args.audience).max(1);
+            let each = self.args.audience_chat / f64::from(speakers);
+            self.mailboxes.iter().for_each(|m| m.send(Command::AudienceChat(each)));
         }
         self.lines()?;
         self.presences();
@@ -425,20 +430,18 @@ impl Run {
     /// Takes a sample; returns its number.
     fn sample(&mut self, phase: &'static str) -> usize {
         self.next_sample = Instant::now() + Duration::from_secs(1);
-        let pids: Vec<String> = self.args.server_pid.iter().map(ToString::to_string).collect();
-        let sum = |figures: Vec<Option<f64>>| {
-            if figures.is_empty() { None } else { figures.into_iter().sum::<Option<f64>>() }
-        };
+        let watched = !self.server_cpu.is_empty();
+        let rss = self.args.server_pid.iter().map(|pid| process::resident(&pid.to_string())).sum::<Option<u64>>();
         let joined = self.shared.joined.load(Ordering::Relaxed);
         let sample = Sample {
             t: self.base.elapsed().as_secs_f64(),
             phase,
             joined,
             delivered: self.shared.delivered.load(Ordering::Relaxed),
-            server_cpu: sum(pids.iter().map(|p| process::cpu(p)).collect()),
-            server_rss: sum(pids.iter().map(|p| process::resident(p).map(|b| b as f64)).collect()).map(|b| b as u64),
+            server_cpu: self.server_cpu.iter_mut().map(CpuClock::read).sum::<Option<f64>>().filter(|_| watched),
+            server_rss: rss.filter(|_| watched),
             socket_memory: process::socket_memory(),
-            generator_cpu: process::cpu("self"),
+            generator_cpu: self.own_cpu.read(),
             generator_rss: process::resident("self"),
         };
         self.bar.set_position(joined);

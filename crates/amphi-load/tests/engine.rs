@@ -333,6 +333,17 @@ fn waiting_for_admission_counts_into_the_join() {
 }
 
 #[test]
+fn the_audience_chats_too_and_everybody_gets_it() {
+    let report = run(
+        Fault::None,
+        "--stage 1 --audience 12 --lines 2 --audience-chat 100 --audience-speakers 4 --hold 0.4 --threads 2",
+    );
+    assert!(report.ok, "{:?} {:?}", report.problems, report.errors);
+    assert!((20..60).contains(&report.chat.sent), "{}", report.chat.sent);
+    assert_eq!(report.chat.received, report.chat.sent * 13);
+}
+
+#[test]
 fn a_probe_measures_its_own_echo() {
     let report = run(Fault::None, "--probe --probe-samples 40 --probe-interval 1 --probe-clients 2");
     assert!(report.ok, "{:?}", report.problems);

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Lines(u64, f64),
     /// Let the stage of this thread change presences.
     Presences(u64, f64),
-    /// Let the audience's speakers of this thread chat at this many lines a second; 0 stops it.
+    /// Let each of the audience's speakers of this thread send so many lines a second; 0 stops it.
     AudienceChat(f64),
     /// Leave, close, return.
     Stop,
