@@ -1,0 +1,83 @@
+//! Between coordinator and threads: commands one way, live counters the other.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use mio::Waker;
+
+use crate::client::Role;
+
+/// What the coordinator tells a thread.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Let all clients of this role join, at this pace.
+    Join(Role, Pace),
+    /// Let the stage of this thread send lines: so many, at this many a second.
+    Lines(u64, f64),
+    /// Let the stage of this thread change presences.
+    Presences(u64, f64),
+    /// Let each of the audience's speakers of this thread send so many lines a second; 0 stops it.
+    AudienceChat(f64),
+    /// Leave, close, return.
+    Stop,
+}
+
+/// How fast clients start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Joins started per second by this thread; 0: as fast as `concurrency` allows.
+    pub(crate) rate: f64,
+    /// Most joins under way at once in this thread.
+    pub(crate) concurrency: usize,
+}
+
+/// What coordinator and threads share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Joins started.
+    pub(crate) started: AtomicU64,
+    /// Clients in the room.
+    pub(crate) joined: AtomicU64,
+    /// Clients that have given up.
+    pub(crate) failed: AtomicU64,
+    /// Clients that lost their connection in the room.
+    pub(crate) dropped: AtomicU64,
+    /// New marked stanzas received.
+    pub(crate) delivered: AtomicU64,
+    /// Scheduled lines and presences that were sent.
+    pub(crate) sent: AtomicU64,
+    /// Mean size of a delivered line, without framing.
+    pub(crate) line_bytes: AtomicU64,
+    /// When the last client joined, on the clock of the run.
+    pub(crate) last_join: AtomicU64,
+    /// A thread has ended early.
+    pub(crate) broken: AtomicBool,
+}
+
+impl Shared {
+    /// Clients whose way into the room has ended, one way or the other.
+    pub(crate) fn settled(&self) -> u64 {
+        [&self.joined, &self.failed, &self.dropped].iter().map(|n| n.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// The mailbox of a thread.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    pub(super) commands: Mutex<VecDeque<Command>>,
+    pub(super) waker: Waker,
+}
+
+impl Mailbox {
+    /// Hands a command over.
+    pub(crate) fn send(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
+        // A failed wake only delays the command until the next event.
+        let _ = self.waker.wake();
+    }
+}
