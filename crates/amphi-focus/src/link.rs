@@ -278,7 +278,7 @@ impl Conference {
             return;
         }
         match v.muc.presence(core, now, nick, stanza) {
-            Change::Nothing | Change::Updated(_) => {}
+            Change::Nothing | Change::Updated => {}
             Change::Refused(why) => self.vroom_failed(core, now, vnode, why),
             Change::Gone if v.link != Link::Linked => self.vroom_failed(core, now, vnode, "room gone".into()),
             Change::Gone | Change::NotOwner => self.vroom_closed(core, now, vnode),

@@ -32,7 +32,7 @@ pub(crate) enum Change {
     Refused(String),
     Joined(Box<str>),
     /// Role or address may have changed.
-    Updated(Box<str>),
+    Updated,
     Left {
         nick: Box<str>,
         member: Member,
@@ -164,7 +164,7 @@ impl Muc {
                     }
                     old.kind = new.kind;
                     old.jid = new.jid.or_else(|| old.jid.take());
-                    return Change::Updated(nick.into());
+                    return Change::Updated;
                 }
                 if self.members.len() >= core.config.limits.members {
                     return Change::Nothing;
