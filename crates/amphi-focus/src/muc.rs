@@ -113,9 +113,7 @@ impl Muc {
     pub(crate) fn leave(&mut self, core: &mut Core) {
         if self.phase != Phase::Out {
             self.phase = Phase::Out;
-            let mut w = XmlWriter::new();
-            w.open_ns("presence", ns::CLIENT).attr("to", &self.me).attr("type", "unavailable");
-            core.send(&self.node, w);
+            core.leave(&self.node, &self.me);
         }
         self.deadline = None;
     }

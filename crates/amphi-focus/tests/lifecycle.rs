@@ -230,3 +230,34 @@ fn members_are_announced_for_sessions_and_taken_back() {
         assert!(w.events.contains(&e), "{e:?}");
     }
 }
+
+#[test]
+fn rooms_that_were_given_up_while_the_main_node_was_away_are_left_when_the_stream_is_resumed() {
+    let mut w = World::with_first(config(1));
+    w.handle(Input::Disconnected { node: NodeId::Main });
+    w.pass(s(20));
+    assert_eq!(ended(&w), Some(EndReason::MainLost));
+    w.clear();
+    w.connect(NodeId::Main, true);
+    assert_eq!(w.count_sent(&NodeId::Main, "to='talk@conference.meet.example/focus' type='unavailable'"), 1);
+    assert_eq!(w.go("m1"), "main");
+    w.handle(Input::Disconnected { node: NodeId::Main });
+    w.pass(s(20));
+    w.clear();
+    w.connect(NodeId::Main, false);
+    assert_eq!(w.count_sent(&NodeId::Main, "type='unavailable'"), 0);
+}
+
+#[test]
+fn a_resumed_main_node_is_told_the_size_of_the_audience_again() {
+    let mut w = World::with_first(config(1));
+    w.ask_visitor("m1");
+    w.pass(s(3));
+    w.handle(Input::Disconnected { node: NodeId::Main });
+    w.join_visitor(1, "x1");
+    w.pass(s(5));
+    w.clear();
+    w.connect(NodeId::Main, true);
+    w.pass(s(2));
+    assert_eq!(w.published(&NodeId::Main), Some(1));
+}

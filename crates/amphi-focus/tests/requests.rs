@@ -114,8 +114,8 @@ fn over_http_an_invalid_session_has_the_text_that_clients_look_for() {
     let mut w = World::new(secure());
     let body = br#"{"room":"talk@conference.meet.example","machineUid":"m","sessionId":"nope"}"#;
     let request = amphi_focus::ConferenceRequest::from_json(body, None).unwrap();
-    w.handle(amphi_focus::Input::ConferenceRequest { id: 1, request, peer: None });
-    let e = w.answers[&1].clone().unwrap_err();
+    w.handle(amphi_focus::Input::ConferenceRequest { id: 100, request, peer: None });
+    let e = w.answers[&100].clone().unwrap_err();
     assert_eq!(e.http(), (400, "Bad request: 400 invalid-session".to_owned()));
     let id = w.ask("m");
     assert_eq!(w.answers[&id].clone().unwrap_err().http().0, 403);

@@ -95,7 +95,7 @@ fn a_second_node_is_opened_when_the_first_has_enough_pending_ones_included() {
         })
         .collect();
     let count = |p: &str| places.iter().filter(|x| *x == p).count();
-    assert_eq!((count("v1"), count("v2")), (5, 5));
+    assert_eq!((count("v1"), count("v2")), (6, 5));
     assert_eq!(
         (&places[0], &places[5], &places[10], &places[15]),
         (&"v1".into(), &"v2".into(), &"v3".into(), &"v1".into())
