@@ -7,6 +7,9 @@ use amphi_stanza::{BareJid, Jid};
 
 use crate::{AuthConfig, ConferenceRequest, FocusConfig, RequestError};
 
+/// How often expired sessions are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 struct Session {
     machine_uid: String,
@@ -26,6 +29,7 @@ pub(crate) struct Auth {
     auto_login: bool,
     max: usize,
     sessions: HashMap<String, Session>,
+    sweep: Option<Instant>,
     /// By the full address that used the session last.
     users: HashMap<Jid, String>,
 }
@@ -39,7 +43,16 @@ impl Auth {
             AuthConfig::Jwt { domain } => (Some(domain.clone()), true, Duration::from_secs(60), false),
         };
         let max = config.limits.auth_sessions.max(1);
-        Self { domain, external, lifetime, auto_login, max, sessions: HashMap::new(), users: HashMap::new() }
+        Self {
+            domain,
+            external,
+            lifetime,
+            auto_login,
+            max,
+            sessions: HashMap::new(),
+            users: HashMap::new(),
+            sweep: None,
+        }
     }
 
     pub(crate) fn enabled(&self) -> bool {
@@ -65,15 +78,21 @@ impl Auth {
         open: bool,
         fresh_id: String,
     ) -> Result<Option<(String, String)>, RequestError> {
-        let Some(domain) = &self.domain else { return Ok(None) };
-        self.sessions.retain(|_, s| s.used + self.lifetime > now);
+        let Some(domain) = self.domain.clone() else { return Ok(None) };
+        if self.sweep.is_none_or(|at| at <= now) {
+            self.sweep = Some(now + SWEEP);
+            self.sessions.retain(|_, s| s.used + self.lifetime > now);
+            let sessions = &self.sessions;
+            self.users.retain(|user, id| sessions.get(id).is_some_and(|s| s.user.as_ref() == Some(user)));
+        }
         let id = if let Some(id) = &request.session_id {
-            let s = self.sessions.get(id).ok_or(RequestError::InvalidSession)?;
+            let s = self.sessions.get(id).filter(|s| s.used + self.lifetime > now);
+            let s = s.ok_or(RequestError::InvalidSession)?;
             if request.machine_uid.as_deref() != Some(&s.machine_uid) {
                 return Err(RequestError::NotAcceptable("the session belongs to another machine"));
             }
             Some(id.clone())
-        } else if let Some(from) = request.from.as_ref().filter(|f| f.domain() == domain) {
+        } else if let Some(from) = request.from.as_ref().filter(|f| f.domain() == domain.as_str()) {
             let machine_uid =
                 request.machine_uid.clone().ok_or(RequestError::NotAcceptable("machine-uid is missing"))?;
             self.make_room();
@@ -95,13 +114,12 @@ impl Auth {
         let s = self.sessions.get_mut(&id).ok_or(RequestError::InvalidSession)?;
         s.used = now;
         if let Some(from) = &request.from {
-            s.user = Some(from.clone());
+            if let Some(old) = s.user.replace(from.clone()) {
+                self.users.remove(&old);
+            }
             self.users.insert(from.clone(), id.clone());
         }
-        let identity = s.identity.clone();
-        let sessions = &self.sessions;
-        self.users.retain(|user, id| sessions.get(id).is_some_and(|s| s.user.as_ref() == Some(user)));
-        Ok(Some((id, identity)))
+        Ok(Some((id, s.identity.clone())))
     }
 
     fn make_room(&mut self) {

@@ -1,7 +1,7 @@
 //! One conference: its main room, its shadow rooms, and the requests that wait for either. How seats are judged is in
 //! `stage`, shadow rooms are in `link`, timers and the end in `lifecycle`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -141,7 +141,11 @@ impl Conference {
         let facts = self.facts(core, now, &w);
         let supported = facts.visitors && self.visitors_announced(core);
         w.answer.properties.insert("visitors-supported", supported.to_string());
-        match decide(facts) {
+        let decision = decide(facts);
+        if !matches!(decision, Decision::Stage(_)) {
+            self.give_up_seat(&w);
+        }
+        match decision {
             Decision::NotLive => {
                 core.metrics.not_live += 1;
                 w.answer.properties.insert("live", "false".into());
@@ -177,16 +181,19 @@ impl Conference {
         let change = self.main.presence(core, now, nick, stanza);
         match change {
             Change::Nothing => {}
-            Change::Refused(_) => self.stop(core, now, EndReason::JoinFailed),
+            Change::Refused(why) => {
+                core.event(Event::IqFailed { what: "room entry", why });
+                self.stop(core, now, EndReason::JoinFailed);
+            }
             Change::Gone if self.phase == Phase::Joining => self.stop(core, now, EndReason::JoinFailed),
             Change::Gone => self.stop(core, now, EndReason::RoomGone),
             Change::NotOwner => self.stop(core, now, EndReason::NotOwner),
             Change::Joined(nick) if self.is_live() => self.member_joined(core, now, &nick),
-            Change::Updated(_) if self.is_live() => self.elect_owner(core, now),
+            Change::Updated if self.is_live() => self.elect_owner(core, now),
             Change::Left { nick, member, switch_room, kicked } if self.is_live() => {
                 self.member_left(core, now, &nick, member, switch_room, kicked);
             }
-            Change::Joined(_) | Change::Updated(_) | Change::Left { .. } => {}
+            Change::Joined(_) | Change::Updated | Change::Left { .. } => {}
         }
     }
 
@@ -317,10 +324,5 @@ impl Conference {
             visitors: self.visitors(),
             vrooms: self.vrooms.iter().map(|(v, r)| (v.to_string(), r.present())).collect(),
         }
-    }
-
-    /// All addresses of shadow rooms.
-    pub(crate) fn vroom_addresses(&self) -> HashSet<BareJid> {
-        self.vrooms.values().map(|v| v.muc.jid.clone()).collect()
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Core {
     pub(crate) breakouts: HashMap<BareJid, u32>,
     rng: StdRng,
     serial: u64,
+    /// Rooms that were left while their node was not connected: a resumed stream still has us in them.
+    unsaid: HashMap<NodeId, Vec<FullJid>>,
 }
 
 impl Core {
@@ -93,6 +95,7 @@ impl Core {
             breakouts: HashMap::new(),
             rng,
             serial: 0,
+            unsaid: HashMap::new(),
             config,
         }
     }
@@ -114,6 +117,34 @@ impl Core {
 
     pub(crate) fn send(&mut self, node: &NodeId, w: XmlWriter) {
         self.out.push_back(Output::Send { node: node.clone(), stanza: w.finish() });
+    }
+
+    pub(crate) fn is_connected(&self, node: &NodeId) -> bool {
+        match node {
+            NodeId::Main => self.main.connected,
+            NodeId::Vnode(name) => self.nodes.is_connected(name),
+        }
+    }
+
+    /// Leaves a room, or notes that it is to be left when the stream is resumed.
+    pub(crate) fn leave(&mut self, node: &NodeId, me: &FullJid) {
+        if !self.is_connected(node) {
+            self.unsaid.entry(node.clone()).or_default().push(me.clone());
+            return;
+        }
+        let mut w = XmlWriter::new();
+        w.open_ns("presence", ns::CLIENT).attr("to", me).attr("type", "unavailable");
+        self.send(node, w);
+    }
+
+    /// A node is connected: says what could not be said, if the stream still knows us.
+    pub(crate) fn back(&mut self, node: &NodeId, resumed: bool) {
+        let unsaid = self.unsaid.remove(node).unwrap_or_default();
+        if resumed {
+            for me in unsaid {
+                self.leave(node, &me);
+            }
+        }
     }
 
     pub(crate) fn event(&mut self, e: Event) {

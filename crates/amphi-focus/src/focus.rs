@@ -181,7 +181,12 @@ impl Focus {
         if !resumed {
             // Whatever the focus had there is gone; clients will ask again.
             self.core.main.connected = false;
-            self.with_all(now, |c, core| c.stop(core, now, EndReason::MainLost));
+            self.with_all(now, |c, core| {
+                c.stop(core, now, EndReason::MainLost);
+                if c.phase != Phase::Done {
+                    c.finish(core);
+                }
+            });
             while self.core.iqs.lost(&NodeId::Main).is_some() {}
         }
         let main = &mut self.core.main;
@@ -193,6 +198,13 @@ impl Focus {
             main.components = Components::default();
             self.initial_presence(&NodeId::Main);
             self.ask_components(now);
+        }
+        self.core.back(&NodeId::Main, resumed);
+        if resumed {
+            self.with_all(now, |c, core| {
+                c.publisher.missed();
+                c.audience_changed(core, now);
+            });
         }
         self.core.event(Event::NodeUp { node: NodeId::Main });
     }
@@ -256,6 +268,7 @@ impl Focus {
             while self.core.iqs.lost(&node).is_some() {}
             self.initial_presence(&node);
         }
+        self.core.back(&node, resumed);
         self.core.event(Event::NodeUp { node });
         self.with_all(now, |c, core| c.node_back(core, now, name, resumed));
     }
@@ -567,7 +580,6 @@ impl Focus {
         let timeout = self.core.config.reply_timeout;
         if self.core.main.lost_at.is_some_and(|at| at + timeout <= now) {
             self.core.main.lost_at = None;
-            self.core.main.ready = false;
             self.with_all(now, |c, core| c.stop(core, now, EndReason::MainLost));
         }
         if self.core.main.connected && self.core.main.ask_again.is_some_and(|at| at <= now) {

@@ -182,9 +182,7 @@ impl Conference {
         for vnode in vnodes {
             self.drop_vroom(core, &vnode);
         }
-        if core.main.connected {
-            self.main.leave(core);
-        }
+        self.main.leave(core);
         if let Some(main) = &self.breakout_main
             && let Some(n) = core.breakouts.get_mut(main)
         {

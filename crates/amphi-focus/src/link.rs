@@ -196,7 +196,8 @@ impl Conference {
         if let Some(n) = core.nodes.get_mut(vnode) {
             n.vrooms = n.vrooms.saturating_sub(1);
         }
-        if core.nodes.is_connected(vnode) {
+        // A room that was lost with its node is left by itself; one that may be resumed is not.
+        if core.nodes.get(vnode).is_some() {
             v.muc.leave(core);
         }
         v.waiting
@@ -278,7 +279,7 @@ impl Conference {
             return;
         }
         match v.muc.presence(core, now, nick, stanza) {
-            Change::Nothing | Change::Updated(_) => {}
+            Change::Nothing | Change::Updated => {}
             Change::Refused(why) => self.vroom_failed(core, now, vnode, why),
             Change::Gone if v.link != Link::Linked => self.vroom_failed(core, now, vnode, "room gone".into()),
             Change::Gone | Change::NotOwner => self.vroom_closed(core, now, vnode),
@@ -369,6 +370,7 @@ impl Conference {
             if let Some(n) = core.nodes.get_mut(vnode) {
                 n.visitors += visitors;
             }
+            v.publisher.missed();
             self.audience_changed(core, now);
             return;
         }

@@ -32,7 +32,7 @@ pub(crate) enum Change {
     Refused(String),
     Joined(Box<str>),
     /// Role or address may have changed.
-    Updated(Box<str>),
+    Updated,
     Left {
         nick: Box<str>,
         member: Member,
@@ -113,9 +113,7 @@ impl Muc {
     pub(crate) fn leave(&mut self, core: &mut Core) {
         if self.phase != Phase::Out {
             self.phase = Phase::Out;
-            let mut w = XmlWriter::new();
-            w.open_ns("presence", ns::CLIENT).attr("to", &self.me).attr("type", "unavailable");
-            core.send(&self.node, w);
+            core.leave(&self.node, &self.me);
         }
         self.deadline = None;
     }
@@ -164,7 +162,7 @@ impl Muc {
                     }
                     old.kind = new.kind;
                     old.jid = new.jid.or_else(|| old.jid.take());
-                    return Change::Updated(nick.into());
+                    return Change::Updated;
                 }
                 if self.members.len() >= core.config.limits.members {
                     return Change::Nothing;

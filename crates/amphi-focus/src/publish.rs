@@ -49,6 +49,11 @@ impl Publisher {
         self.due = None;
     }
 
+    /// The last update may not have arrived.
+    pub(crate) fn missed(&mut self) {
+        self.sent = self.sent.map(|(at, _)| (at, u32::MAX));
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.due
     }

@@ -38,10 +38,6 @@ impl Ledger {
         self.reservations.iter_mut().find(|r| r.identity.iter().any(|i| identity.contains(i)))
     }
 
-    pub(crate) fn by_id(&mut self, id: u64) -> Option<&mut Reservation> {
-        self.reservations.iter_mut().find(|r| r.id == id)
-    }
-
     /// Seats that are reserved or kept and not shared with an occupant.
     pub(crate) fn outstanding(&self) -> u32 {
         self.reserved() + self.kept.len() as u32

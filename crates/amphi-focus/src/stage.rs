@@ -109,6 +109,18 @@ impl Conference {
         }
     }
 
+    /// Who goes to the audience does not need the seat that was kept for it.
+    pub(crate) fn give_up_seat(&mut self, w: &Waiting) {
+        if let Some(id) = self.stage.ledger.of(&w.request.identity()).map(|r| r.id)
+            && !self.stage.asked.contains_key(&id)
+        {
+            self.stage.ledger.cancel(id);
+            if self.stage.judge == Judge::Room {
+                self.stage.cancels.push(id);
+            }
+        }
+    }
+
     fn refuse(&mut self, core: &mut Core, now: Instant, w: Waiting, seat: Seat) {
         match seat {
             Seat::OrAudience | Seat::OrMore => self.to_audience(core, now, w, Why::StageFull),
