@@ -1,0 +1,662 @@
+//! One thread of the generator: a poll loop over its share of the clients and a small pool of kept HTTP connections for
+//! conference requests. It owns sockets, timers and the clock; what clients do is in `client`.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Poll, Token, Waker};
+use rustls::ClientConfig;
+use slab::Slab;
+
+use crate::{
+    client::{Client, Input, Nanos, Output, Role, Scene, Sink},
+    http,
+    script::{Admission, Script},
+    stats::{Board, Stats},
+    transport::{Progress, Transport, refusal},
+    url::Url,
+};
+
+const WAKER: Token = Token(usize::MAX - 1);
+const HTTP_BASE: usize = 1 << 40;
+const READ_BUFFER: usize = 256 << 10;
+/// How long a thread that stops waits for the server to close its side, and for how long without any sign of it.
+const FAREWELL: Duration = Duration::from_secs(3);
+const FAREWELL_SILENCE: Duration = Duration::from_millis(300);
+
+/// What the coordinator tells a thread.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Let all clients of this role join, at this pace.
+    Join(Role, Pace),
+    /// Let the stage of this thread send lines: so many, at this many a second.
+    Lines(u64, f64),
+    /// Let the stage of this thread change presences.
+    Presences(u64, f64),
+    /// Let the audience's speakers of this thread chat at this many lines a second; 0 stops it.
+    AudienceChat(f64),
+    /// Leave, close, return.
+    Stop,
+}
+
+/// How fast clients start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Joins started per second by this thread; 0: as fast as `concurrency` allows.
+    pub(crate) rate: f64,
+    /// Most joins under way at once in this thread.
+    pub(crate) concurrency: usize,
+}
+
+/// What coordinator and threads share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Joins started.
+    pub(crate) started: AtomicU64,
+    /// Clients in the room.
+    pub(crate) joined: AtomicU64,
+    /// Clients that have given up.
+    pub(crate) failed: AtomicU64,
+    /// Clients that lost their connection in the room.
+    pub(crate) dropped: AtomicU64,
+    /// New marked stanzas received.
+    pub(crate) delivered: AtomicU64,
+    /// Scheduled lines and presences that were sent.
+    pub(crate) sent: AtomicU64,
+    /// Mean size of a delivered line, without framing.
+    pub(crate) line_bytes: AtomicU64,
+    /// When the last client joined, on the clock of the run.
+    pub(crate) last_join: AtomicU64,
+    /// A thread has ended early.
+    pub(crate) broken: AtomicBool,
+}
+
+impl Shared {
+    /// Clients whose way into the room has ended, one way or the other.
+    pub(crate) fn settled(&self) -> u64 {
+        [&self.joined, &self.failed, &self.dropped].iter().map(|n| n.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// The mailbox of a thread.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    commands: Mutex<VecDeque<Command>>,
+    waker: Waker,
+}
+
+impl Mailbox {
+    /// Hands a command over.
+    pub(crate) fn send(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
+        // A failed wake only delays the command until the next event.
+        let _ = self.waker.wake();
+    }
+}
+
+/// What every thread gets besides its clients.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    /// Common to the run.
+    pub(crate) script: Arc<Script>,
+    /// Numbers sent.
+    pub(crate) board: Arc<Board>,
+    /// Live counters.
+    pub(crate) shared: Arc<Shared>,
+    /// Zero of the clock.
+    pub(crate) base: Instant,
+    /// Source addresses, used in turn.
+    pub(crate) sources: Arc<[IpAddr]>,
+    /// TLS of `wss` and `https`.
+    pub(crate) tls: Arc<ClientConfig>,
+    /// Most HTTP connections per thread.
+    pub(crate) http_connections: usize,
+}
+
+struct Slot {
+    client: Client,
+    transport: Option<Transport>,
+    /// Deadline that stands in the heap.
+    scheduled: Nanos,
+    /// Counts transports, so that a loop over one notices that it was replaced.
+    generation: u32,
+}
+
+struct HttpConn {
+    transport: Transport,
+    /// The client whose request is under way.
+    current: Option<usize>,
+    input: Vec<u8>,
+    used: bool,
+}
+
+/// Sends something by turns at an even pace.
+#[derive(Default)]
+struct Ticker {
+    who: Vec<usize>,
+    turn: usize,
+    left: u64,
+    every: Nanos,
+    next: Nanos,
+}
+
+impl Ticker {
+    fn start(&mut self, now: Nanos, count: u64, rate: f64) {
+        self.left = if self.who.is_empty() { 0 } else { count };
+        self.every = if rate > 0.0 { (1e9 / rate) as Nanos } else { 0 };
+        self.next = now;
+    }
+
+    fn due(&self) -> Option<Nanos> {
+        (self.left > 0).then_some(self.next)
+    }
+
+    fn take(&mut self, now: Nanos) -> Option<usize> {
+        if self.left == 0 || now < self.next {
+            return None;
+        }
+        self.left -= 1;
+        self.next += self.every;
+        self.turn = (self.turn + 1) % self.who.len();
+        Some(self.who[self.turn])
+    }
+}
+
+/// One thread's clients and sockets.
+pub(crate) struct Engine {
+    around: Surroundings,
+    poll: Poll,
+    mailbox: Arc<Mailbox>,
+    slots: Vec<Slot>,
+    timers: BinaryHeap<Reverse<(Nanos, usize)>>,
+    sink: Sink,
+    buffer: Vec<u8>,
+    http: Slab<HttpConn>,
+    http_queue: VecDeque<usize>,
+    resolved: HashMap<(String, u16), SocketAddr>,
+    waiting: VecDeque<usize>,
+    pace: Pace,
+    next_start: Nanos,
+    under_way: usize,
+    next_source: usize,
+    lines: Ticker,
+    presences: Ticker,
+    chat: Ticker,
+    /// Deliveries that are in the shared counter already.
+    published: u64,
+}
+
+impl Engine {
+    /// A thread for these clients; `speakers` of the audience are the clients with a number on the board.
+    pub(crate) fn new(around: Surroundings, clients: Vec<(Client, bool)>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let (mut lines, mut chat) = (Ticker::default(), Ticker::default());
+        let mut slots = Vec::with_capacity(clients.len());
+        for (at, (client, speaks)) in clients.into_iter().enumerate() {
+            match client.role() {
+                Role::Stage => lines.who.push(at),
+                Role::Audience if speaks => chat.who.push(at),
+                Role::Audience => {}
+            }
+            slots.push(Slot { client, transport: None, scheduled: Nanos::MAX, generation: 0 });
+        }
+        let presences = Ticker { who: lines.who.clone(), ..Ticker::default() };
+        Ok(Self {
+            around,
+            poll,
+            mailbox: Arc::new(Mailbox { commands: Mutex::default(), waker }),
+            slots,
+            timers: BinaryHeap::new(),
+            sink: Sink::default(),
+            buffer: vec![0; READ_BUFFER],
+            http: Slab::new(),
+            http_queue: VecDeque::new(),
+            resolved: HashMap::new(),
+            waiting: VecDeque::new(),
+            pace: Pace { rate: 0.0, concurrency: 1 },
+            next_start: 0,
+            under_way: 0,
+            next_source: 0,
+            lines,
+            presences,
+            chat,
+            published: 0,
+        })
+    }
+
+    /// Where commands go.
+    pub(crate) fn mailbox(&self) -> Arc<Mailbox> {
+        Arc::clone(&self.mailbox)
+    }
+
+    /// Runs until told to stop; returns what was counted.
+    pub(crate) fn run(mut self) -> Stats {
+        let mut events = Events::with_capacity(4_096);
+        loop {
+            loop {
+                let command = self.mailbox.commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                match command {
+                    Some(Command::Stop) => return self.stop(),
+                    Some(command) => self.obey(command),
+                    None => break,
+                }
+            }
+            self.start_due();
+            self.send_due();
+            self.tick_due();
+            let timeout = self.next_due().map(|due| Duration::from_nanos(due.saturating_sub(self.now())));
+            if let Err(e) = self.poll.poll(&mut events, timeout) {
+                if e.kind() == io::ErrorKind::Interrupted {
+                    continue;
+                }
+                self.sink.stats.error(&format!("poll: {e}"));
+                self.around.shared.broken.store(true, Ordering::Relaxed);
+                return self.stop();
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    Token(n) if n >= HTTP_BASE => self.http_ready(n - HTTP_BASE, event.is_writable()),
+                    Token(n) => self.ready(
+                        n,
+                        event.is_writable(),
+                        event.is_readable() || event.is_read_closed() || event.is_error(),
+                    ),
+                }
+                self.publish();
+            }
+        }
+    }
+
+    /// Makes deliveries known at once: who waits for them must not take a long batch for silence.
+    fn publish(&mut self) {
+        let delivered = self.sink.stats.chat.received + self.sink.stats.presence.received;
+        if delivered == self.published {
+            return;
+        }
+        self.around.shared.delivered.fetch_add(delivered - self.published, Ordering::Relaxed);
+        self.published = delivered;
+        let chat = &self.sink.stats.chat;
+        if let Some(mean) = chat.bytes.checked_div(chat.received) {
+            self.around.shared.line_bytes.store(mean, Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> Nanos {
+        self.around.base.elapsed().as_nanos() as Nanos
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = self.now();
+        match command {
+            Command::Join(role, pace) => {
+                let wanted = (0..self.slots.len()).filter(|&at| self.slots[at].client.role() == role);
+                self.waiting.extend(wanted);
+                self.pace = pace;
+                self.next_start = now;
+            }
+            Command::Lines(count, rate) => self.lines.start(now, count, rate),
+            Command::Presences(count, rate) => self.presences.start(now, count, rate),
+            Command::AudienceChat(rate) => self.chat.start(now, if rate > 0.0 { u64::MAX } else { 0 }, rate),
+            Command::Stop => {}
+        }
+    }
+
+    fn next_due(&self) -> Option<Nanos> {
+        let timer = self.timers.peek().map(|Reverse((due, _))| *due);
+        let start = (!self.waiting.is_empty() && self.under_way < self.pace.concurrency).then_some(self.next_start);
+        [timer, start, self.lines.due(), self.presences.due(), self.chat.due()].into_iter().flatten().min()
+    }
+
+    fn start_due(&mut self) {
+        while !self.waiting.is_empty() && self.under_way < self.pace.concurrency {
+            let now = self.now();
+            if now < self.next_start {
+                return;
+            }
+            if self.pace.rate > 0.0 {
+                self.next_start += (1e9 / self.pace.rate) as Nanos;
+            }
+            let Some(at) = self.waiting.pop_front() else { return };
+            self.under_way += 1;
+            self.around.shared.started.fetch_add(1, Ordering::Relaxed);
+            self.feed(at, Input::Start);
+        }
+    }
+
+    fn send_due(&mut self) {
+        let now = self.now();
+        while let Some(at) = self.lines.take(now) {
+            self.feed(at, Input::Line);
+            self.around.shared.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        while let Some(at) = self.presences.take(now) {
+            self.feed(at, Input::Presence);
+            self.around.shared.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        while let Some(at) = self.chat.take(now) {
+            self.feed(at, Input::Line);
+        }
+    }
+
+    fn tick_due(&mut self) {
+        let now = self.now();
+        while let Some(&Reverse((due, at))) = self.timers.peek() {
+            if due > now {
+                return;
+            }
+            self.timers.pop();
+            if self.slots[at].scheduled == due {
+                self.slots[at].scheduled = Nanos::MAX;
+                self.feed(at, Input::Tick);
+            }
+        }
+    }
+
+    /// Feeds a client and does what it wants.
+    fn feed(&mut self, at: usize, input: Input<'_>) {
+        let now = self.now();
+        let scene = Scene { script: &self.around.script, board: &self.around.board };
+        self.slots[at].client.handle(now, input, scene, &mut self.sink);
+        self.settle(at);
+    }
+
+    fn settle(&mut self, at: usize) {
+        let mut broken = None;
+        if !self.sink.bytes.is_empty() {
+            if let Some(transport) = &mut self.slots[at].transport {
+                broken = transport.write(&self.sink.bytes).err().map(|e| refusal(&e));
+            }
+            self.sink.bytes.clear();
+        }
+        if !self.sink.outputs.is_empty() {
+            let outputs = std::mem::take(&mut self.sink.outputs);
+            for output in &outputs {
+                self.carry_out(at, *output);
+            }
+        }
+        let slot = &mut self.slots[at];
+        let deadline = slot.client.deadline();
+        if deadline < slot.scheduled {
+            slot.scheduled = deadline;
+            self.timers.push(Reverse((deadline, at)));
+        }
+        if let Some(why) = broken.filter(|_| self.slots[at].transport.is_some()) {
+            self.hang_up(at);
+            self.feed(at, Input::Closed(&why));
+        }
+    }
+
+    fn carry_out(&mut self, at: usize, output: Output) {
+        let shared = Arc::clone(&self.around.shared);
+        match output {
+            Output::Request => {
+                self.http_queue.push_back(at);
+                self.http_pump();
+            }
+            Output::Connect => {
+                let place = Arc::clone(self.slots[at].client.place());
+                match self.dial(&place.url, Token(at)) {
+                    Ok(transport) => {
+                        self.slots[at].transport = Some(transport);
+                        self.slots[at].generation += 1;
+                    }
+                    Err(e) => self.feed(at, Input::Refused(&refusal(&e))),
+                }
+            }
+            Output::Close => self.hang_up(at),
+            Output::Joined => {
+                self.under_way = self.under_way.saturating_sub(1);
+                shared.joined.fetch_add(1, Ordering::Relaxed);
+                shared.last_join.fetch_max(self.now(), Ordering::Relaxed);
+            }
+            Output::Failed => {
+                self.under_way = self.under_way.saturating_sub(1);
+                shared.failed.fetch_add(1, Ordering::Relaxed);
+            }
+            Output::Dropped => {
+                shared.joined.fetch_sub(1, Ordering::Relaxed);
+                shared.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn hang_up(&mut self, at: usize) {
+        if let Some(mut transport) = self.slots[at].transport.take() {
+            // What still waits is lost with the connection; the peer sees it close either way.
+            let _ = transport.flush();
+            self.slots[at].generation += 1;
+        }
+    }
+
+    fn dial(&mut self, url: &Url, token: Token) -> io::Result<Transport> {
+        let key = (url.host.clone(), url.port);
+        let to = match self.resolved.get(&key) {
+            Some(to) => *to,
+            None => {
+                let found = (url.host.as_str(), url.port).to_socket_addrs()?.next();
+                let to = found.ok_or_else(|| io::Error::other("host has no address"))?;
+                self.resolved.insert(key, to);
+                to
+            }
+        };
+        let from = if self.around.sources.is_empty() {
+            None
+        } else {
+            self.next_source = (self.next_source + 1) % self.around.sources.len();
+            Some(self.around.sources[self.next_source])
+        };
+        let tls = url.tls.then_some((&self.around.tls, url.host.as_str()));
+        Transport::connect(to, from, tls, self.poll.registry(), token)
+    }
+
+    fn ready(&mut self, at: usize, writable: bool, readable: bool) {
+        let Some(transport) = self.slots.get_mut(at).and_then(|s| s.transport.as_mut()) else { return };
+        match transport.progress(writable) {
+            Progress::Refused(why) => {
+                self.hang_up(at);
+                return self.feed(at, Input::Refused(&why));
+            }
+            Progress::Connected => self.feed(at, Input::Connected),
+            Progress::Same => {}
+        }
+        let generation = self.slots[at].generation;
+        if writable
+            && let Some(transport) = &mut self.slots[at].transport
+            && let Err(e) = transport.flush()
+        {
+            self.hang_up(at);
+            return self.feed(at, Input::Closed(&refusal(&e)));
+        }
+        if !readable {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while self.slots[at].generation == generation
+            && let Some(transport) = &mut self.slots[at].transport
+        {
+            match transport.read(&mut buffer) {
+                Ok(None) => break,
+                Ok(Some((0, _))) => {
+                    self.hang_up(at);
+                    self.feed(at, Input::Closed("connection closed"));
+                }
+                Ok(Some((n, more))) => {
+                    self.feed(at, Input::Bytes(&buffer[..n]));
+                    if !more {
+                        break;
+                    }
+                }
+                Err(e) => {
+                    self.hang_up(at);
+                    self.feed(at, Input::Closed(&refusal(&e)));
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    // Conference requests over HTTP
+
+    fn http_pump(&mut self) {
+        while let Some(&at) = self.http_queue.front() {
+            let idle = self.http.iter().find(|(_, conn)| conn.current.is_none()).map(|(key, _)| key);
+            let key = match idle {
+                Some(key) => key,
+                None if self.http.len() >= self.around.http_connections => return,
+                None => {
+                    let script = Arc::clone(&self.around.script);
+                    let Admission::Http(url) = &script.admission else { return };
+                    let token = Token(HTTP_BASE + self.http.vacant_key());
+                    match self.dial(url, token) {
+                        Ok(transport) => {
+                            let conn = HttpConn { transport, current: None, input: Vec::new(), used: false };
+                            self.http.insert(conn)
+                        }
+                        Err(e) => {
+                            self.http_queue.pop_front();
+                            self.feed(at, Input::AnswerLost(&refusal(&e)));
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.http_queue.pop_front();
+            let request = self.http_request(at);
+            self.http[key].current = Some(at);
+            if let Err(e) = self.http[key].transport.write(&request) {
+                self.http_lost(key, &refusal(&e));
+            }
+        }
+    }
+
+    fn http_request(&self, at: usize) -> Vec<u8> {
+        let script = &self.around.script;
+        let Admission::Http(url) = &script.admission else { return Vec::new() };
+        let body = self.slots[at].client.request_body(script);
+        let mut head = String::from("POST ");
+        head.push_str(&url.target_with(&[("room", &script.room)]));
+        head.push_str(" HTTP/1.1\r\nHost: ");
+        head.push_str(&url.authority());
+        head.push_str("\r\nContent-Type: application/json\r\nUser-Agent: amphi-load\r\nContent-Length: ");
+        head.push_str(&body.len().to_string());
+        head.push_str("\r\n\r\n");
+        head.push_str(&body);
+        head.into_bytes()
+    }
+
+    fn http_ready(&mut self, key: usize, writable: bool) {
+        let Some(conn) = self.http.get_mut(key) else { return };
+        if let Progress::Refused(why) = conn.transport.progress(writable) {
+            return self.http_lost(key, &why);
+        }
+        if writable && let Err(e) = conn.transport.flush() {
+            return self.http_lost(key, &refusal(&e));
+        }
+        loop {
+            let conn = &mut self.http[key];
+            match conn.transport.read(&mut self.buffer) {
+                Ok(None) => return,
+                Ok(Some((0, _))) => return self.http_lost(key, "connection closed"),
+                Ok(Some((n, more))) => {
+                    conn.input.extend_from_slice(&self.buffer[..n]);
+                    match http::answer(&conn.input) {
+                        Ok(None) if more => continue,
+                        Ok(None) => return,
+                        Ok(Some(answer)) => {
+                            conn.input.clear();
+                            conn.used = true;
+                            let asked = conn.current.take();
+                            if answer.close {
+                                self.http.remove(key);
+                            }
+                            if let Some(at) = asked {
+                                self.feed(at, Input::Answer { status: answer.status, body: &answer.body });
+                            }
+                            return self.http_pump();
+                        }
+                        Err(why) => return self.http_lost(key, why),
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotConnected => return,
+                Err(e) => return self.http_lost(key, &refusal(&e)),
+            }
+        }
+    }
+
+    fn http_lost(&mut self, key: usize, why: &str) {
+        let conn = self.http.remove(key);
+        if let Some(at) = conn.current {
+            // A kept connection may be closed by the server just when it is used again: that is nobody's fault.
+            if conn.used && conn.input.is_empty() {
+                self.http_queue.push_front(at);
+            } else {
+                self.feed(at, Input::AnswerLost(why));
+            }
+        }
+        self.http_pump();
+    }
+
+    /// Takes stock, lets everybody leave, and waits a little for the server to close.
+    fn stop(mut self) -> Stats {
+        for at in 0..self.slots.len() {
+            let (chat, presence) = self.slots[at].client.missing(&self.around.board);
+            self.sink.stats.chat.missing += chat;
+            self.sink.stats.presence.missing += presence;
+        }
+        let stats = self.sink.stats.clone();
+        let scene = Scene { script: &self.around.script, board: &self.around.board };
+        let mut open = 0;
+        for slot in &mut self.slots {
+            slot.client.handle(0, Input::Leave, scene, &mut self.sink);
+            if let Some(transport) = &mut slot.transport {
+                let _ = transport.write(&self.sink.bytes);
+                open += 1;
+            }
+            self.sink.bytes.clear();
+            self.sink.outputs.clear();
+        }
+        let until = Instant::now() + FAREWELL;
+        let mut events = Events::with_capacity(4_096);
+        while open > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero()
+                || self.poll.poll(&mut events, Some(left.min(FAREWELL_SILENCE))).is_err()
+                || events.is_empty()
+            {
+                break;
+            }
+            for event in &events {
+                let Some(slot) = self.slots.get_mut(event.token().0) else { continue };
+                let Some(transport) = &mut slot.transport else { continue };
+                let _ = transport.flush();
+                loop {
+                    match transport.read(&mut self.buffer) {
+                        Ok(Some((n, more))) if n > 0 => {
+                            if !more {
+                                break;
+                            }
+                        }
+                        Ok(None) => break,
+                        _ => {
+                            slot.transport = None;
+                            open -= 1;
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        stats
+    }
+}

@@ -1,0 +1,450 @@
+//! The course of a run: stage, audience, rest, lines, presences, hold, leave; with samples of what server and generator use
+//! in between. It runs on the calling thread and only commands and watches the engine's threads.
+
+use std::{
+    collections::HashMap,
+    io::IsTerminal,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    args::SignalingArgs,
+    bare::Bare,
+    client::{Client, Role},
+    engine::{Command, Engine, Mailbox, Pace, Shared, Surroundings},
+    process,
+    report::{Comparison, ComparisonTurn, Generator, Joins, Report, Sample, Server},
+    script::{Admission, Script},
+    stats::{Board, Stats},
+    transport,
+    url::Url,
+};
+
+/// How often the coordinator looks at the counters.
+const LOOK: Duration = Duration::from_millis(20);
+/// Descriptors that a run needs besides its clients.
+const SPARE_DESCRIPTORS: u64 = 200;
+/// Size of the first and last part of the audience whose cost is told apart.
+pub(crate) const PART: u64 = 1_000;
+
+/// Opens a stage and an audience, measures, closes, reports. Blocks for the whole run.
+pub fn run_signaling(args: &SignalingArgs) -> anyhow::Result<Report> {
+    let mut args = args.clone();
+    if args.probe {
+        args.stage = args.probe_clients.max(1);
+        args.audience = 0;
+        args.lines = args.probe_samples;
+        args.line_rate = 1e3 / args.probe_interval.max(0.001);
+        args.presence = 0;
+        args.settle = 0.0;
+        args.bare = false;
+    }
+    check(&args)?;
+    let mut run = Run::start(args)?;
+    run.course()?;
+    run.finish()
+}
+
+fn check(args: &SignalingArgs) -> anyhow::Result<()> {
+    if args.stage == 0 && (args.lines > 0 || args.presence > 0) {
+        bail!("lines and presences need somebody on stage: give --stage, or --lines 0 --presence 0");
+    }
+    let wanted = u64::from(args.stage) + u64::from(args.audience) + SPARE_DESCRIPTORS;
+    if process::descriptor_limit().is_some_and(|limit| limit < wanted) {
+        bail!("{wanted} descriptors are needed: raise the limit (ulimit -n) or run several generators");
+    }
+    Ok(())
+}
+
+fn script(args: &SignalingArgs, run: u32) -> anyhow::Result<Script> {
+    let url = |text: &str| {
+        let mut url = Url::parse(text)?;
+        if args.tls && !url.tls {
+            url.tls = true;
+            if !text.contains(&url.authority()) {
+                url.port = 443;
+            }
+        }
+        anyhow::Ok(url)
+    };
+    let admission = if args.no_conference_request {
+        Admission::None { audience_node: args.audience_vnode.clone() }
+    } else if let Some(request) = &args.conference_request {
+        Admission::Http(url(request)?)
+    } else {
+        Admission::Iq(args.focus.clone().unwrap_or_else(|| format!("focus.{}", args.domain)))
+    };
+    let muc = args.muc.clone().unwrap_or_else(|| format!("conference.{}", args.domain));
+    let room = args.room.clone().unwrap_or_else(|| format!("load-{run:08x}"));
+    let mut script = Script::new(url(&args.url)?, &args.domain, &muc, &room, admission, run);
+    let mut vnode_urls = HashMap::new();
+    for pair in &args.vnode_url {
+        let (node, at) = pair.split_once('=').with_context(|| format!("--vnode-url {pair}: must be NODE=URL"))?;
+        vnode_urls.insert(node.to_owned(), url(at)?);
+    }
+    script.vnode_urls = vnode_urls;
+    script.vnode_parent = args.vnode_parent.clone();
+    script.join_timeout = nanos(args.join_timeout);
+    script.retries = args.retries;
+    script.ping_after = nanos(args.ping);
+    script.queries = !args.no_queries;
+    script.strict_every = args.strict_every;
+    script.line_bytes = args.line_bytes;
+    Ok(script)
+}
+
+fn nanos(seconds: f64) -> u64 {
+    (seconds.max(0.0) * 1e9) as u64
+}
+
+/// A run under way.
+pub(crate) struct Run {
+    pub(crate) args: SignalingArgs,
+    pub(crate) script: Arc<Script>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) base: Instant,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) threads: Vec<JoinHandle<Stats>>,
+    pub(crate) bar: ProgressBar,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) next_sample: Instant,
+    pub(crate) server: Server,
+    pub(crate) generator: Generator,
+    pub(crate) joins: Joins,
+    pub(crate) comparison: Option<Comparison>,
+    pub(crate) problems: Vec<String>,
+    /// CPU seconds per second at rest.
+    pub(crate) idle: Option<f64>,
+    pub(crate) audience_marks: Option<AudienceMarks>,
+}
+
+/// Numbers of the samples around the joins of the audience.
+pub(crate) struct AudienceMarks {
+    pub(crate) start: usize,
+    pub(crate) first: Option<usize>,
+    pub(crate) last: Option<usize>,
+    pub(crate) end: usize,
+}
+
+impl Run {
+    fn start(args: SignalingArgs) -> anyhow::Result<Self> {
+        let number: u32 = rand::random();
+        let script = Arc::new(script(&args, number)?);
+        let speakers = if args.audience_chat > 0.0 { args.audience_speakers.min(args.audience) } else { 0 };
+        let board = Arc::new(Board::new(args.stage + speakers));
+        let shared = Arc::new(Shared::default());
+        let base = Instant::now();
+        let threads = args.threads.max(1);
+        let around = Surroundings {
+            script: Arc::clone(&script),
+            board: Arc::clone(&board),
+            shared: Arc::clone(&shared),
+            base,
+            sources: args.sources.clone().into(),
+            tls: transport::tls_config(args.ca.as_deref())?,
+            http_connections: args.http_connections.max(1),
+        };
+        let mut shares: Vec<Vec<(Client, bool)>> = (0..threads).map(|_| Vec::new()).collect();
+        for n in 0..args.stage {
+            // The whole stage is on one thread: its lines follow one schedule.
+            shares[0].push((Client::new(&script, n, Role::Stage, Some(n), rand::random()), true));
+        }
+        let every = args.audience / speakers.max(1);
+        for n in 0..args.audience {
+            let speaker = (speakers > 0 && n.is_multiple_of(every.max(1)) && n / every.max(1) < speakers)
+                .then(|| args.stage + n / every.max(1));
+            let client = Client::new(&script, args.stage + n, Role::Audience, speaker, rand::random());
+            shares[n as usize % threads].push((client, speaker.is_some()));
+        }
+        let (mut mailboxes, mut handles) = (Vec::new(), Vec::new());
+        for (n, share) in shares.into_iter().enumerate() {
+            let engine = Engine::new(around.clone(), share)?;
+            mailboxes.push(engine.mailbox());
+            handles.push(std::thread::Builder::new().name(format!("load-{n}")).spawn(move || engine.run())?);
+        }
+        let quiet = args.quiet || !std::io::stderr().is_terminal();
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(u64::from(args.stage + args.audience)) };
+        bar.set_style(ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}")?);
+        let server = Server { pids: args.server_pid.clone(), ..Server::default() };
+        let joins = Joins { stage: args.stage.into(), audience: args.audience.into(), ..Joins::default() };
+        Ok(Self {
+            generator: Generator { threads, ..Generator::default() },
+            args,
+            script,
+            board,
+            shared,
+            base,
+            mailboxes,
+            threads: handles,
+            bar,
+            samples: Vec::new(),
+            next_sample: base,
+            server,
+            joins,
+            comparison: None,
+            problems: Vec::new(),
+            idle: None,
+            audience_marks: None,
+        })
+    }
+
+    fn course(&mut self) -> anyhow::Result<()> {
+        self.sample("start");
+        self.join_stage()?;
+        self.join_audience()?;
+        self.rest();
+        if self.args.audience_chat > 0.0 {
+            let share = self.args.audience_chat / self.mailboxes.len() as f64;
+            self.mailboxes.iter().for_each(|m| m.send(Command::AudienceChat(share)));
+        }
+        self.lines()?;
+        self.presences();
+        self.watch("hold", Duration::from_secs_f64(self.args.hold.max(0.0)), |_| false);
+        if self.args.audience_chat > 0.0 {
+            self.mailboxes.iter().for_each(|m| m.send(Command::AudienceChat(0.0)));
+            self.drain("hold", u64::MAX);
+        }
+        self.sample("end");
+        Ok(())
+    }
+
+    // Joining
+
+    fn join_stage(&mut self) -> anyhow::Result<()> {
+        if self.args.stage == 0 {
+            return Ok(());
+        }
+        // One after the other: the first one creates the room.
+        self.mailboxes[0].send(Command::Join(Role::Stage, Pace { rate: 0.0, concurrency: 1 }));
+        let wanted = u64::from(self.args.stage);
+        self.watch("stage joins", self.patience(wanted), |s| s.settled() >= wanted);
+        if self.shared.joined.load(Ordering::Relaxed) == 0 {
+            self.problems.push("nobody could join the stage; the audience was not tried".into());
+            self.args.audience = 0;
+            self.args.lines = 0;
+            self.args.presence = 0;
+        }
+        Ok(())
+    }
+
+    fn join_audience(&mut self) -> anyhow::Result<()> {
+        if self.args.audience == 0 {
+            return Ok(());
+        }
+        let threads = self.mailboxes.len();
+        let pace = Pace {
+            rate: self.args.rate.unwrap_or(0.0) / threads as f64,
+            concurrency: if self.args.rate.is_some() {
+                usize::MAX
+            } else {
+                self.args.concurrency.div_ceil(threads).max(1)
+            },
+        };
+        let before = self.shared.settled();
+        let n = u64::from(self.args.audience);
+        let start = self.sample("audience joins");
+        let began = self.now();
+        self.mailboxes.iter().for_each(|m| m.send(Command::Join(Role::Audience, pace)));
+        // Moments at which the cost so far is noted: after the first part, before the last one.
+        let (mut first, mut last) = (None, None);
+        let until = Instant::now() + self.patience(n);
+        while self.shared.settled() < before + n
+            && Instant::now() < until
+            && !self.shared.broken.load(Ordering::Relaxed)
+        {
+            std::thread::sleep(LOOK);
+            self.look("audience joins");
+            let done = self.shared.settled() - before;
+            if first.is_none() && done >= PART {
+                first = Some(self.sample("audience joins"));
+            }
+            if last.is_none() && n >= PART && done >= n - PART {
+                last = Some(self.sample("audience joins"));
+            }
+        }
+        let end = self.sample("audience joins");
+        let last_join = self.shared.last_join.load(Ordering::Relaxed);
+        self.joins.seconds = last_join.saturating_sub(began) as f64 / 1e9;
+        let came = self.samples[end].joined.saturating_sub(self.samples[start].joined);
+        if self.joins.seconds > 0.0 {
+            self.joins.per_second = came as f64 / self.joins.seconds;
+        }
+        self.audience_marks = Some(AudienceMarks { start, first, last, end });
+        Ok(())
+    }
+
+    fn patience(&self, clients: u64) -> Duration {
+        let pace = self.args.rate.map_or(0.0, |rate| clients as f64 / rate.max(0.001));
+        let turns =
+            if self.args.rate.is_some() { 1.0 } else { (clients as f64 / self.args.concurrency.max(1) as f64).ceil() };
+        Duration::from_secs_f64(pace + self.args.join_timeout * turns.clamp(1.0, 1e4) + 5.0)
+    }
+
+    /// Nothing happens: what the server uses now is the cost of holding everybody.
+    fn rest(&mut self) {
+        if self.args.settle <= 0.0 {
+            return;
+        }
+        self.watch("rest", Duration::from_secs_f64(self.args.settle / 5.0), |_| false);
+        let a = self.sample("rest");
+        self.watch("rest", Duration::from_secs_f64(self.args.settle), |_| false);
+        let b = self.sample("rest");
+        let (a, b) = (&self.samples[a], &self.samples[b]);
+        self.idle = a.server_cpu.zip(b.server_cpu).map(|(x, y)| (y - x) / (b.t - a.t).max(1e-9));
+    }
+
+    // Fan-out
+
+    fn lines(&mut self) -> anyhow::Result<()> {
+        let turns = if self.args.bare { self.args.bare_turns.clamp(1, self.args.lines.max(1)) } else { 1 };
+        let mut bare = None;
+        let mut all = Vec::new();
+        let (mut cost, mut delivered) = (0.0, 0);
+        for turn in 0..turns {
+            let count = self.args.lines / turns + u64::from(turn < self.args.lines % turns);
+            if count == 0 {
+                continue;
+            }
+            let rate = self.args.line_rate;
+            let (cpu, n) = self.fan_out("lines", Command::Lines(count, rate), count);
+            cost += cpu.unwrap_or(f64::NAN);
+            delivered += n;
+            if !self.args.bare {
+                continue;
+            }
+            let sockets = self.shared.joined.load(Ordering::Relaxed) as usize;
+            // Head of a server's frame beyond 125 bytes.
+            let bytes = self.shared.line_bytes.load(Ordering::Relaxed) as usize + 4;
+            let every = if rate > 0.0 { Duration::from_secs_f64(1.0 / rate) } else { Duration::ZERO };
+            if bare.is_none() {
+                self.bar.set_message("bare writes: connecting");
+                bare = Some((Bare::start(sockets, bytes, &self.args.sources)?, sockets, bytes));
+            }
+            let Some((process, _, bytes)) = &mut bare else { continue };
+            self.bar.set_message("bare writes");
+            let took = process.turn(count, *bytes, every)?;
+            let bare_us = took.cpu_ns as f64 / 1e3 / took.writes.max(1) as f64;
+            let server_us = cpu.filter(|_| n > 0).map(|cpu| cpu * 1e6 / n as f64);
+            all.push(ComparisonTurn {
+                server_us_per_delivery: server_us,
+                bare_us_per_write: bare_us,
+                ratio: server_us.map(|s| s / bare_us),
+                bare: took,
+            });
+        }
+        if delivered > 0 && cost.is_finite() {
+            self.server.cpu_us_per_chat_delivery = Some(cost * 1e6 / delivered as f64);
+        }
+        if let Some((_, sockets, bytes)) = bare {
+            let mut ratios: Vec<f64> = all.iter().filter_map(|t| t.ratio).collect();
+            ratios.sort_by(f64::total_cmp);
+            let ratio = ratios.get(ratios.len() / 2).copied();
+            self.comparison =
+                Some(Comparison { sockets: sockets as u64, frame_bytes: bytes as u64, turns: all, ratio });
+        }
+        Ok(())
+    }
+
+    fn presences(&mut self) {
+        let count = self.args.presence;
+        if count == 0 {
+            return;
+        }
+        let (cpu, n) = self.fan_out("presences", Command::Presences(count, self.args.presence_rate), count);
+        self.server.cpu_us_per_presence_delivery = cpu.filter(|_| n > 0).map(|cpu| cpu * 1e6 / n as f64);
+    }
+
+    /// Lets the stage send and waits for the deliveries; returns CPU net of holding, and the number of deliveries.
+    fn fan_out(&mut self, phase: &'static str, command: Command, count: u64) -> (Option<f64>, u64) {
+        let a = self.sample(phase);
+        let sent = self.shared.sent.load(Ordering::Relaxed);
+        let before = self.shared.delivered.load(Ordering::Relaxed);
+        self.mailboxes[0].send(command);
+        self.watch(phase, Duration::MAX, |s| s.sent.load(Ordering::Relaxed) >= sent + count);
+        // With the audience chatting too, its deliveries blur the count; the lines are through when nothing is missing.
+        let wanted = if self.args.audience_chat > 0.0 {
+            before
+        } else {
+            before + count * self.shared.joined.load(Ordering::Relaxed)
+        };
+        self.drain(phase, wanted);
+        let b = self.sample(phase);
+        let (a, b) = (&self.samples[a], &self.samples[b]);
+        let holding = self.idle.unwrap_or(0.0) * (b.t - a.t);
+        let cpu = a.server_cpu.zip(b.server_cpu).map(|(x, y)| (y - x - holding).max(0.0));
+        (cpu, b.delivered - a.delivered)
+    }
+
+    /// Waits until this many deliveries came, or none came for long.
+    fn drain(&mut self, phase: &'static str, wanted: u64) {
+        let patience =
+            Duration::from_secs_f64(if wanted == u64::MAX { self.args.drain.min(2.0) } else { self.args.drain });
+        let (mut seen, mut since) = (0, Instant::now());
+        loop {
+            let delivered = self.shared.delivered.load(Ordering::Relaxed);
+            if delivered >= wanted || self.shared.broken.load(Ordering::Relaxed) {
+                return;
+            }
+            if delivered != seen {
+                (seen, since) = (delivered, Instant::now());
+            } else if since.elapsed() > patience {
+                return;
+            }
+            std::thread::sleep(LOOK);
+            self.look(phase);
+        }
+    }
+
+    // Watching
+
+    fn watch(&mut self, phase: &'static str, at_most: Duration, done: impl Fn(&Shared) -> bool) {
+        let began = Instant::now();
+        while began.elapsed() < at_most && !done(&self.shared) && !self.shared.broken.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOK.min(at_most.saturating_sub(began.elapsed())));
+            self.look(phase);
+        }
+    }
+
+    fn look(&mut self, phase: &'static str) {
+        if Instant::now() < self.next_sample {
+            return;
+        }
+        self.sample(phase);
+    }
+
+    fn now(&self) -> u64 {
+        self.base.elapsed().as_nanos() as u64
+    }
+
+    /// Takes a sample; returns its number.
+    fn sample(&mut self, phase: &'static str) -> usize {
+        self.next_sample = Instant::now() + Duration::from_secs(1);
+        let pids: Vec<String> = self.args.server_pid.iter().map(ToString::to_string).collect();
+        let sum = |figures: Vec<Option<f64>>| {
+            if figures.is_empty() { None } else { figures.into_iter().sum::<Option<f64>>() }
+        };
+        let joined = self.shared.joined.load(Ordering::Relaxed);
+        let sample = Sample {
+            t: self.base.elapsed().as_secs_f64(),
+            phase,
+            joined,
+            delivered: self.shared.delivered.load(Ordering::Relaxed),
+            server_cpu: sum(pids.iter().map(|p| process::cpu(p)).collect()),
+            server_rss: sum(pids.iter().map(|p| process::resident(p).map(|b| b as f64)).collect()).map(|b| b as u64),
+            socket_memory: process::socket_memory(),
+            generator_cpu: process::cpu("self"),
+            generator_rss: process::resident("self"),
+        };
+        self.bar.set_position(joined);
+        let failed = self.shared.failed.load(Ordering::Relaxed) + self.shared.dropped.load(Ordering::Relaxed);
+        self.bar.set_message(format!("{phase}, {failed} failed, {} delivered", sample.delivered));
+        self.samples.push(sample);
+        self.samples.len() - 1
+    }
+}
