@@ -39,12 +39,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Format, lints, unit tests.
+/// Format, lints, unit tests, licences.
 fn check() -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     tally.step("format", cargo(&["fmt", "--all", "--check"]));
     tally.step("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
     tally.cargo_tests("unit tests", cargo(&["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]));
+    licences::check(&mut tally);
     Ok(tally)
 }
 

@@ -193,3 +193,24 @@ fn names_must_be_valid_and_unique() {
     assert!(complaint("[[hosts]]\nauth = \"anonymous\"\n").contains("hosts[0]: name is missing"));
     assert!(complaint("[log]\nlevel = \"loud\"\n").contains("log.level"));
 }
+
+#[test]
+fn every_sample_in_the_documentation_has_known_keys() {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
+    let mut pages = vec![format!("{docs}/quick-start.md")];
+    let folder = std::fs::read_dir(format!("{docs}/operator")).unwrap();
+    pages.extend(folder.map(|page| page.unwrap().path().display().to_string()));
+    let mut samples = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for sample in text.split("```toml\n").skip(1) {
+            let sample = sample.split("```").next().unwrap();
+            let layers = Layers { file: Some((page.clone(), sample.to_owned())), ..Layers::default() };
+            if let Err(error) = layers.join() {
+                panic!("{error}\nin\n{sample}");
+            }
+            samples += 1;
+        }
+    }
+    assert!(samples >= 5, "only {samples} samples were found");
+}
