@@ -19,13 +19,18 @@ fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
     let outcome = std::env::set_current_dir(root()).map_err(Into::into).and_then(|()| match task.as_str() {
         "check" => check(),
+        "licences" => {
+            let mut tally = Tally::default();
+            licences::check(&mut tally);
+            Ok(tally)
+        }
         "interop" => {
             let mut tally = Tally::default();
             interop::run(&mut tally);
             Ok(tally)
         }
         "test" => test(),
-        _ => bail!("usage: cargo xtask check | interop | test"),
+        _ => bail!("usage: cargo xtask check | licences | interop | test"),
     });
     match outcome {
         Ok(tally) => {
