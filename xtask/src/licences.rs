@@ -1,10 +1,8 @@
 //! Licences and banned crates: by cargo-deny where it is installed, otherwise by the same lists read from `deny.toml`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
+use std::collections::BTreeSet;
 
-use anyhow::Context;
-use serde_json::Value;
+use anyhow::{Context, bail};
 
 use crate::run::{cargo, root};
 use crate::tally::Tally;
@@ -38,48 +36,29 @@ fn offences() -> anyhow::Result<Vec<String>> {
         .iter()
         .filter_map(|entry| entry["crate"].as_str())
         .collect();
-    let mut command: Command = cargo(&["metadata", "--format-version", "1", "--locked"]);
+    // What the binary is made of, on any platform, without what only tests need.
+    let mut command = cargo(&["tree", "--package", "amphi", "--locked", "--all-features", "--target", "all"]);
+    command.args(["--edges", "normal,build", "--prefix", "none", "--format", "{p}|{l}"]);
     let output = command.output()?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
-    let mut found = Vec::new();
-    for package in linked(&metadata) {
-        let name = package["name"].as_str().unwrap_or_default();
+    if !output.status.success() {
+        bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut found = BTreeSet::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let (package, licence) = line.split_once('|').context("a line of cargo tree")?;
+        let name = package.split(' ').next().unwrap_or_default();
+        // Cargo marks what it has printed before.
+        let licence = licence.trim_end_matches("(*)").trim_end();
         if banned.contains(name) {
-            found.push(format!("{name} is banned"));
+            found.insert(format!("{name} is banned"));
         }
-        match package["license"].as_str() {
-            Some(licence) if permits(licence, &allowed) => {}
-            Some(licence) => found.push(format!("{name} has licence {licence}")),
-            None => found.push(format!("{name} names no licence")),
-        }
-    }
-    Ok(found)
-}
-
-/// The packages that end up in the binary: everything that it reaches without development dependencies.
-fn linked(metadata: &Value) -> Vec<&Value> {
-    let list = |value: &'static str| metadata[value].as_array().into_iter().flatten();
-    let packages: BTreeMap<&str, &Value> = list("packages").filter_map(|p| Some((p["id"].as_str()?, p))).collect();
-    let nodes: BTreeMap<&str, &Value> = metadata["resolve"]["nodes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|node| Some((node["id"].as_str()?, node)))
-        .collect();
-    let mut reached = BTreeSet::new();
-    let mut open: Vec<&str> = packages.iter().filter(|(_, p)| p["name"] == "amphi").map(|(id, _)| *id).collect();
-    while let Some(id) = open.pop() {
-        if !reached.insert(id) {
-            continue;
-        }
-        for dependency in nodes.get(id).and_then(|node| node["deps"].as_array()).into_iter().flatten() {
-            let kinds = dependency["dep_kinds"].as_array();
-            if kinds.is_none_or(|kinds| kinds.iter().any(|kind| kind["kind"] != "dev")) {
-                open.extend(dependency["pkg"].as_str());
-            }
+        if licence.is_empty() {
+            found.insert(format!("{name} names no licence"));
+        } else if !permits(licence, &allowed) {
+            found.insert(format!("{name} has licence {licence}"));
         }
     }
-    reached.into_iter().filter_map(|id| packages.get(id).copied()).collect()
+    Ok(found.into_iter().collect())
 }
 
 /// An SPDX expression, with `/` for `OR` as old manifests write it. `OR` binds weaker than `AND`.

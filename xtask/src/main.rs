@@ -19,13 +19,18 @@ fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
     let outcome = std::env::set_current_dir(root()).map_err(Into::into).and_then(|()| match task.as_str() {
         "check" => check(),
+        "licences" => {
+            let mut tally = Tally::default();
+            licences::check(&mut tally);
+            Ok(tally)
+        }
         "interop" => {
             let mut tally = Tally::default();
             interop::run(&mut tally);
             Ok(tally)
         }
         "test" => test(),
-        _ => bail!("usage: cargo xtask check | interop | test"),
+        _ => bail!("usage: cargo xtask check | licences | interop | test"),
     });
     match outcome {
         Ok(tally) => {
@@ -39,12 +44,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Format, lints, unit tests.
+/// Format, lints, unit tests, licences.
 fn check() -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     tally.step("format", cargo(&["fmt", "--all", "--check"]));
     tally.step("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
     tally.cargo_tests("unit tests", cargo(&["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]));
+    licences::check(&mut tally);
     Ok(tally)
 }
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use amphi_load::LoadArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigError, Layers, Mistake, Place, reference};
@@ -31,6 +32,8 @@ pub enum Command {
     /// Look at configurations
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Load a server, this one or a stock one, and measure
+    Load(LoadArgs),
     /// Print the version
     Version,
 }

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Run(args) => run(&args),
         Command::Config(command) => command.run(),
+        Command::Load(args) => amphi_load::run(&args).unwrap_or_else(failed),
         Command::Version => {
             println!("amphi {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -45,11 +46,10 @@ fn run(args: &RunArgs) -> ExitCode {
             Ok(())
         })
     });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("amphi: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome.map_or_else(failed, |()| ExitCode::SUCCESS)
+}
+
+fn failed(error: anyhow::Error) -> ExitCode {
+    eprintln!("amphi: {error:#}");
+    ExitCode::FAILURE
 }

@@ -6,16 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use amphi_stanza::BareJid;
-use secrecy::SecretString;
 
 use super::checked::{
-    Certificate, Config, Focus, FocusPlace, Listen, Peer, Queue, Roles, Tls, VisitorNode, Visitors, WhereNode,
+    Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, WhereNode,
 };
 use super::error::Mistake;
 use super::file::{File, Links};
 use super::layers::Places;
 use super::nodes::{Node, Usual};
-use super::scalars::network;
 use super::secret::Password;
 use super::visitors::NodeFile;
 
@@ -80,6 +78,8 @@ impl Check<'_> {
             promotion: file.promotion,
             data_dir: file.data_dir.clone(),
             announced: [file.shard_name.clone(), file.region_name.clone(), file.release_number.clone()],
+            shards: self.threads("shards", file.shards),
+            hubs: self.threads("hubs", file.hubs),
             listen,
             tls,
             main,
@@ -202,20 +202,14 @@ impl Check<'_> {
                 // A process of visitor nodes alone has nothing to do with other nodes.
                 continue;
             };
-            nodes.push(VisitorNode { name: node.name.clone(), domain, muc, place });
+            nodes.push(VisitorNode { name: node.name.clone(), domain, muc, capacity: node.capacity, place });
         }
-        let queue = said.queue_service.as_ref().and_then(|url| {
-            let url = self.url("visitors.queue_service", url)?;
-            let key = said.queue_key_file.as_ref().and_then(|path| self.read("visitors.queue_key_file", path));
-            Some(Queue { url, key: key.map(SecretString::from), key_id: said.queue_key_id.clone() })
-        });
         Visitors {
             enabled: said.enabled,
             main_domain: main_domain.to_owned(),
             nodes,
             ignore_list: self.domains("visitors.ignore_list", &said.ignore_list),
             auto_promote_with_token: said.auto_promote_with_token,
-            queue,
         }
     }
 
@@ -240,9 +234,9 @@ impl Check<'_> {
             self.wrong(key, format!("node {} is not run by this process, so its s2s address is needed", node.name));
             return None;
         };
-        let (host, port) = self.host_port(&format!("{key}.s2s"), s2s)?;
+        let address = self.host_port(&format!("{key}.s2s"), s2s)?;
         let fingerprint = self.fingerprint(&format!("{key}.fingerprint"), node.fingerprint.as_deref());
-        let front = node.front.as_ref().and_then(|url| self.url(&format!("{key}.front"), url));
+        let front = node.front.as_ref().and_then(|text| self.address(&format!("{key}.front"), text));
         let c2s = node.c2s.as_ref().and_then(|text| self.host_port(&format!("{key}.c2s"), text));
         if roles.front && node.front.is_none() {
             self.wrong(key, format!("node {} is elsewhere, so the front needs its front address", node.name));
@@ -250,7 +244,7 @@ impl Check<'_> {
         if roles.focus && node.c2s.is_none() {
             self.wrong(key, format!("node {} is elsewhere, so the focus needs its c2s address", node.name));
         }
-        Some(WhereNode::Elsewhere { front, s2s: Peer { host, port, direct_tls: false, fingerprint }, c2s })
+        Some(WhereNode::Elsewhere { front, s2s: Peer { address, fingerprint }, c2s })
     }
 
     fn focus(&mut self, roles: &Roles, main_domain: &str, password: Password) -> Option<Focus> {
@@ -267,11 +261,6 @@ impl Check<'_> {
             self.wrong("focus.http", "contradicts roles: the focus is in this process");
         }
         let http = said.http.as_ref().and_then(|url| self.url("focus.http", url));
-        let brewery = said.bridge_brewery.clone().unwrap_or_else(|| format!("jvbbrewery@internal.auth.{main_domain}"));
-        let Ok(bridge_brewery) = BareJid::parse(&brewery) else {
-            self.wrong("focus.bridge_brewery", format!("{brewery:?} is not the address of a room"));
-            return None;
-        };
         if said.link_nodes_at > 100 {
             self.wrong("focus.link_nodes_at", "is a percentage, so 100 at most");
         }
@@ -296,15 +285,16 @@ impl Check<'_> {
             notification_interval: said.notification_interval.0,
             vnode_join_latency: said.vnode_join_latency.0,
             require_muc_config_flag: said.require_muc_config_flag,
-            enable_live_room: said.enable_live_room,
+            live: said.live,
             initial_timeout: said.initial_timeout.0,
-            single_participant_timeout: said.single_participant_timeout.0,
-            min_participants: said.min_participants,
             auto_owner: said.auto_owner,
             authentication: said.authentication,
             login_domain,
             authentication_lifetime: said.authentication_lifetime.0,
-            bridge_brewery,
+            seat_timeout: said.seat_timeout.0,
+            return_hold: said.return_hold.0,
+            stage_memory: said.stage_memory.0,
+            vnode_lost_after: said.vnode_lost_after.0,
             reply_timeout: said.reply_timeout.0,
             trusted_domains: self.domains("focus.trusted_domains", &said.trusted_domains),
         })
@@ -328,7 +318,7 @@ impl Check<'_> {
                 Certificate::SelfSigned(PathBuf::new())
             }
         };
-        Tls { certificate, front: said.front, require_c2s: said.require_c2s }
+        Tls { certificate, front: said.front }
     }
 
     fn listen(&mut self, roles: &Roles, visitors: &Visitors) -> Listen {
@@ -342,25 +332,8 @@ impl Check<'_> {
         let s2s = self.address("listen.s2s", &said.s2s).filter(|_| roles.main && open);
         let admin = self.address("listen.admin", &said.admin);
         let public_url = said.public_url.as_ref().and_then(|url| self.url("listen.public_url", url));
-        let mut secure_interfaces = Vec::new();
-        for (n, text) in said.secure_interfaces.iter().enumerate() {
-            match text.parse() {
-                Ok(ip) => secure_interfaces.push(ip),
-                Err(_) => {
-                    self.wrong(&format!("listen.secure_interfaces[{n}]"), format!("{text:?} is not an IP address"))
-                }
-            }
-        }
-        let mut trusted_proxies = Vec::new();
-        for (n, text) in said.trusted_proxies.iter().enumerate() {
-            match network(text) {
-                Some(network) => trusted_proxies.push(network),
-                None => self.wrong(
-                    &format!("listen.trusted_proxies[{n}]"),
-                    format!("{text:?} is neither an IP address nor a network like 10.0.0.0/8"),
-                ),
-            }
-        }
+        let secure_interfaces = self.ip_addresses("listen.secure_interfaces", &said.secure_interfaces);
+        let trusted_proxies = self.ip_addresses("listen.trusted_proxies", &said.trusted_proxies);
         Listen {
             front,
             c2s,
@@ -411,8 +384,8 @@ impl Check<'_> {
             let fingerprint = self.fingerprint("visitors.main_fingerprint", file.visitors.main_fingerprint.as_deref());
             match &file.visitors.main_s2s {
                 Some(text) => {
-                    if let Some((host, port)) = self.host_port("visitors.main_s2s", text) {
-                        let peer = Peer { host, port, direct_tls: false, fingerprint };
+                    if let Some(address) = self.host_port("visitors.main_s2s", text) {
+                        let peer = Peer { address, fingerprint };
                         for host in &of_main {
                             overrides.entry(host.clone()).or_insert_with(|| peer.clone());
                         }

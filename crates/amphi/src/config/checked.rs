@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use amphi_stanza::BareJid;
-use secrecy::SecretString;
 
 use super::check::Check;
 use super::error::ConfigError;
 use super::file::{Links, LogFile, MetricsFile, Promotion};
-use super::focus::FocusAuthentication;
+use super::focus::{FocusAuthentication, Live};
 use super::layers::Layered;
 use super::limits::LimitsFile;
 use super::nodes::Node;
@@ -36,6 +35,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Announced to clients: shard, region, release.
     pub announced: [Option<String>; 3],
+    /// Threads that own connections; `None` for one per core.
+    pub shards: Option<usize>,
+    /// Workers of a node; `None` for one per core.
+    pub hubs: Option<usize>,
     /// Addresses to listen on.
     pub listen: Listen,
     /// Certificates.
@@ -82,8 +85,8 @@ pub struct Listen {
     pub secure_interfaces: Vec<IpAddr>,
     /// Address for people, without a slash at its end.
     pub public_url: Option<String>,
-    /// Networks of proxies: address and number of leading bits.
-    pub trusted_proxies: Vec<(IpAddr, u8)>,
+    /// Proxies.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Header with the region of a user.
     pub region_header: String,
     /// Origins that may ask.
@@ -97,8 +100,6 @@ pub struct Tls {
     pub certificate: Certificate,
     /// HTTPS on the front.
     pub front: bool,
-    /// STARTTLS is required of clients.
-    pub require_c2s: bool,
 }
 
 /// Where the certificate comes from.
@@ -128,19 +129,6 @@ pub struct Visitors {
     pub ignore_list: Vec<String>,
     /// Tokens that name a user promote.
     pub auto_promote_with_token: bool,
-    /// Queue service.
-    pub queue: Option<Queue>,
-}
-
-/// A queue service.
-#[derive(Clone, Debug)]
-pub struct Queue {
-    /// Base URL, without a slash at its end.
-    pub url: String,
-    /// PEM private key that signs requests.
-    pub key: Option<SecretString>,
-    /// Its identifier.
-    pub key_id: String,
 }
 
 /// A visitor node.
@@ -152,6 +140,8 @@ pub struct VisitorNode {
     pub domain: String,
     /// `conference.v1.meet.jitsi`.
     pub muc: String,
+    /// Visitors that it may have.
+    pub capacity: Option<u32>,
     /// In this process or not.
     pub place: WhereNode,
 }
@@ -170,26 +160,22 @@ pub enum WhereNode {
     },
     /// Another process.
     Elsewhere {
-        /// Base URL of its HTTP.
-        front: Option<String>,
+        /// Its HTTP.
+        front: Option<SocketAddr>,
         /// Where it takes server streams.
         s2s: Peer,
         /// Where the focus logs in: host and port.
-        c2s: Option<(String, u16)>,
+        c2s: Option<String>,
     },
 }
 
 /// Where a server is, and how to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// TLS from the first byte instead of STARTTLS.
-    pub direct_tls: bool,
-    /// SHA-256 of its certificate.
-    pub fingerprint: Option<[u8; 32]>,
+    /// Host and port.
+    pub address: String,
+    /// SHA-256 of its certificate, as lower-case hex digits.
+    pub fingerprint: Option<String>,
 }
 
 /// The focus.
@@ -215,14 +201,10 @@ pub struct Focus {
     pub vnode_join_latency: Duration,
     /// Only flagged rooms get an audience.
     pub require_muc_config_flag: bool,
-    /// Visitors wait for the room to be live.
-    pub enable_live_room: bool,
+    /// When visitors wait for the room to be live.
+    pub live: Live,
     /// For a conference that nobody joins.
     pub initial_timeout: Duration,
-    /// For a participant alone.
-    pub single_participant_timeout: Duration,
-    /// From how many on there is media.
-    pub min_participants: u32,
     /// First participant becomes moderator.
     pub auto_owner: bool,
     /// Who may start a conference.
@@ -231,8 +213,14 @@ pub struct Focus {
     pub login_domain: String,
     /// How long a login counts.
     pub authentication_lifetime: Duration,
-    /// Where bridges announce themselves.
-    pub bridge_brewery: BareJid,
+    /// For a client that was told to come.
+    pub seat_timeout: Duration,
+    /// For somebody who left.
+    pub return_hold: Duration,
+    /// For somebody who was on stage.
+    pub stage_memory: Duration,
+    /// For a node that is away.
+    pub vnode_lost_after: Duration,
     /// For answers.
     pub reply_timeout: Duration,
     /// Domains of recorders and gateways.
@@ -245,7 +233,7 @@ pub enum FocusPlace {
     /// In this process. `main_c2s`: where the main node is when it is not.
     Here {
         /// Host and port of the main node's client streams.
-        main_c2s: Option<(String, u16)>,
+        main_c2s: Option<String>,
     },
     /// Another process, which logs in over TCP. `http`: where conference requests go.
     Elsewhere {

@@ -38,6 +38,10 @@ pub struct File {
     pub region_name: Option<String>,
     /// Release of this shard, announced to clients.
     pub release_number: Option<String>,
+    /// Threads that own connections; one per core when unset.
+    pub shards: Option<u32>,
+    /// Workers that share the rooms of a node; one per core when unset.
+    pub hubs: Option<u32>,
     /// Addresses to listen on.
     pub listen: ListenFile,
     /// Certificates and where TLS is used.
@@ -75,6 +79,8 @@ impl Default for File {
             shard_name: None,
             region_name: None,
             release_number: None,
+            shards: None,
+            hubs: None,
             listen: ListenFile::default(),
             tls: TlsFile::default(),
             hosts: Vec::new(),
@@ -124,7 +130,7 @@ pub struct ListenFile {
     pub secure_interfaces: Vec<String>,
     /// Address under which people reach the front, such as `https://meet.example.com`; printed at start.
     pub public_url: Option<String>,
-    /// Addresses or networks (`10.0.0.0/8`) of reverse proxies whose `X-Forwarded-For` is believed.
+    /// Addresses of reverse proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<String>,
     /// Request header with the region of the user.
     pub region_header: String,
@@ -149,7 +155,7 @@ impl Default for ListenFile {
 }
 
 /// Certificates. Without files, a self-signed certificate is made once and kept in `data_dir`.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsFile {
     /// PEM file with the certificate chain.
@@ -158,14 +164,6 @@ pub struct TlsFile {
     pub key: Option<PathBuf>,
     /// Whether the front speaks HTTPS itself. Leave it off behind a proxy that does.
     pub front: bool,
-    /// Whether client streams over TCP must use STARTTLS, except on secure interfaces.
-    pub require_c2s: bool,
-}
-
-impl Default for TlsFile {
-    fn default() -> Self {
-        Self { certificate: None, key: None, front: false, require_c2s: true }
-    }
 }
 
 /// Log output.

@@ -25,7 +25,7 @@ pub struct FocusFile {
     pub main_c2s: Option<String>,
     /// Focus elsewhere: where the front forwards conference requests, such as `http://192.0.2.7:8888`.
     pub http: Option<String>,
-    /// Soft bound on visitors of one conference on one node.
+    /// Visitors that a node may have over all conferences.
     pub max_visitors_per_node: u32,
     /// A further node is opened for a conference when the used ones have this many visitors each.
     pub open_node_at: u32,
@@ -37,14 +37,10 @@ pub struct FocusFile {
     pub vnode_join_latency: Span,
     /// Whether only rooms whose metadata says `visitorsEnabled` get an audience.
     pub require_muc_config_flag: bool,
-    /// Whether visitors wait until the room's metadata says that it is live.
-    pub enable_live_room: bool,
-    /// How long a conference without participants is kept after the request that made it.
+    /// When visitors have to wait for the room to be live.
+    pub live: Live,
+    /// How long a conference that nobody joined is kept.
     pub initial_timeout: Span,
-    /// How long a participant stays alone in a media session.
-    pub single_participant_timeout: Span,
-    /// Participants from which on there are media sessions.
-    pub min_participants: u32,
     /// Whether the first participant becomes moderator when nobody else is.
     pub auto_owner: bool,
     /// Who may start a conference.
@@ -53,8 +49,14 @@ pub struct FocusFile {
     pub login_domain: Option<String>,
     /// How long a login is remembered.
     pub authentication_lifetime: Span,
-    /// Room in which bridges announce themselves; `jvbbrewery@internal.auth.<domain>` when unset.
-    pub bridge_brewery: Option<String>,
+    /// How long a seat on stage is kept for a client that was told to come.
+    pub seat_timeout: Span,
+    /// How long the seat of somebody who left is kept; page reloads fit in.
+    pub return_hold: Span,
+    /// How long somebody who was on stage is let back there although there is an audience.
+    pub stage_memory: Span,
+    /// How long a node may be away before the main node is told to forget it.
+    pub vnode_lost_after: Span,
     /// How long answers to requests are waited for.
     pub reply_timeout: Span,
     /// Domains whose members may call themselves recorder, phone gateway or transcriber.
@@ -69,25 +71,38 @@ impl Default for FocusFile {
             password_file: None,
             main_c2s: None,
             http: None,
-            max_visitors_per_node: 20_000,
+            max_visitors_per_node: 10_000,
             open_node_at: 200,
             link_nodes_at: 80,
             notification_interval: Span::seconds(15),
             vnode_join_latency: Span::seconds(60),
             require_muc_config_flag: false,
-            enable_live_room: false,
+            live: Live::UnlessFalse,
             initial_timeout: Span::seconds(15),
-            single_participant_timeout: Span::seconds(20),
-            min_participants: 2,
             auto_owner: true,
             authentication: FocusAuthentication::None,
             login_domain: None,
             authentication_lifetime: Span::seconds(86_400),
-            bridge_brewery: None,
+            seat_timeout: Span::seconds(60),
+            return_hold: Span::seconds(10),
+            stage_memory: Span::seconds(600),
+            vnode_lost_after: Span::seconds(15),
             reply_timeout: Span::seconds(15),
             trusted_domains: Vec::new(),
         }
     }
+}
+
+/// How `visitors.live` of the room's metadata is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Live {
+    /// Nobody waits.
+    Ignore,
+    /// They wait while the metadata says that the room is not live.
+    UnlessFalse,
+    /// They wait until the metadata says that the room is live.
+    OnlyIfTrue,
 }
 
 /// Who may start a conference.

@@ -95,6 +95,8 @@ pub struct MucFile {
     pub kind: Option<MucKind>,
     /// Whether only administrators create rooms. Unset: yes for meetings.
     pub restrict_room_creation: Option<bool>,
+    /// Domains or bare addresses that create rooms too. Unset: none.
+    pub creators: Option<Vec<String>>,
     /// Whether rooms are neither listed nor described to people outside. Unset: yes.
     pub hidden: Option<bool>,
     /// Occupants of a room, 0 for no bound. Those of `access_whitelist` are not counted. Unset: no bound.
@@ -104,8 +106,6 @@ pub struct MucFile {
     pub joins_per_second: Option<u32>,
     /// Announced leaves a second and room; further ones wait. 0 for no bound. Unset: as `joins_per_second`.
     pub leaves_per_second: Option<u32>,
-    /// Messages that a newcomer is told. Unset: 20 for meetings, 0 for internal rooms.
-    pub history: Option<u32>,
     /// Which nicknames are accepted. Unset: `word` for meetings, `any` for internal rooms.
     pub nick_rule: Option<NickRule>,
     /// Domains or bare addresses that may enter a full room and are not counted. Unset: none; on a visitor node, the main domain.
@@ -116,8 +116,6 @@ pub struct MucFile {
     pub password_whitelist: Option<Vec<String>>,
     /// Domains or bare addresses that need no token for a room. Unset: none.
     pub token_whitelist: Option<Vec<String>>,
-    /// Whether everybody on stage is a moderator. Unset: no.
-    pub everyone_is_moderator: Option<bool>,
 }
 
 /// What a conference service is for.

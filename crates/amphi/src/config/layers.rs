@@ -365,7 +365,7 @@ mod tests {
                 "roles=main,v1",
                 "tls.front=true",
                 "mucs=[{name = \"a.example\"}]",
-                "mucs.0.history=7",
+                "mucs.0.max_occupants=7",
                 "mucs.1.name=b.example",
                 "visitors.overrides={\"c.example\" = \"tcp://192.0.2.1:5269\"}",
                 "release_number=4211",
@@ -377,7 +377,7 @@ mod tests {
         let file = layers.join().unwrap().file;
         assert_eq!(file.roles, ["main", "v1"]);
         assert!(file.tls.front);
-        assert_eq!((file.mucs[0].history, file.mucs[1].name.as_str()), (Some(7), "b.example"));
+        assert_eq!((file.mucs[0].max_occupants, file.mucs[1].name.as_str()), (Some(7), "b.example"));
         assert_eq!(file.visitors.overrides["c.example"], "tcp://192.0.2.1:5269");
         assert_eq!(file.release_number.as_deref(), Some("4211"));
     }

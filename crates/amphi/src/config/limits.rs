@@ -14,44 +14,47 @@ pub struct LimitsFile {
     pub stanza_size: Size,
     /// Largest stanza of a service account such as the focus, and of a server.
     pub privileged_stanza_size: Size,
-    /// Nesting of elements in a stanza.
-    pub stanza_depth: u32,
-    /// Attributes of one element.
-    pub stanza_attributes: u32,
-    /// Bytes a second that a client stream is read at; more waits in its socket. `0B` for no bound.
+    /// Bytes a second that a client stream is read at, twice as many in a burst; more waits in its socket.
     pub client_rate: Size,
-    /// Bytes that a client may send at once before `client_rate` applies.
-    pub client_burst: Size,
-    /// Bytes a second that a server stream is read at. `0B` for no bound.
-    pub server_rate: Size,
-    /// Client streams of this process.
-    pub connections: u32,
-    /// Client streams from one address. A campus or a carrier may stand behind one address, so keep it generous.
-    pub connections_per_address: u32,
-    /// New client streams a second from one address, after a burst of `handshake_burst`; further ones wait.
-    pub handshakes_per_address: u32,
+    /// New client streams a second from one address, after a burst of `connect_burst_per_address`; further ones are refused. A
+    /// campus or a carrier may stand behind one address, so keep it generous. This machine itself is exempt.
+    pub connects_per_address: u32,
     /// New client streams that one address may open at once.
-    pub handshake_burst: u32,
-    /// New client streams a second of this process; further ones wait.
+    pub connect_burst_per_address: u32,
+    /// TLS and HTTP handshakes that run at the same time; further ones wait.
     pub handshakes: u32,
+    /// Connections that may wait for their handshake; further ones are closed.
+    pub handshakes_waiting: u32,
     /// How long logging in may take before the stream is closed.
     pub login_time: Span,
+    /// Silence of a client after which its connection counts as broken.
+    pub idle_time: Span,
     /// How long a broken client stream may be resumed.
     pub resume_time: Span,
-    /// Stanzas that wait for the acknowledgement of one client; with more, its stream is closed.
+    /// Stanzas that wait for the acknowledgement of one client; with more, it is given up.
     pub unacked_stanzas: u32,
-    /// Bytes that wait for one client; with more it is suspended, then disconnected.
+    /// Bytes that wait for one slow client; with more, it is disconnected.
     pub unsent_bytes: Size,
-    /// Stanzas that wait for one server while its stream is being opened.
-    pub unsent_server_stanzas: u32,
-    /// Conferences of this process.
-    pub rooms: u32,
-    /// Messages that one visitor may send in a burst.
+    /// Bytes that wait for a link in memory; with more, the sender waits.
+    pub link_bytes: Size,
+    /// Percentage of a busy shard's time that broadcasts to audiences may take.
+    pub fanout_share: u32,
+    /// Messages of a room that newcomers are told.
+    pub history: u32,
+    /// Messages that one visitor may send at once.
     pub audience_chat_burst: u32,
     /// Time after which a visitor has one more message to send.
     pub audience_chat_interval: Span,
-    /// Messages a second that the whole audience of one room may send on one node; more are refused.
+    /// Messages that the audience of one room may send at once on one node.
+    pub audience_chat_room_burst: u32,
+    /// Messages a second that the audience of one room may send on one node; more are refused.
     pub audience_chat_per_room: u32,
+    /// Conferences at one time; whoever asks for one more is told to come back.
+    pub conferences: u32,
+    /// Conference requests admitted a second; further ones are held back, then told to come back.
+    pub admissions_per_second: u32,
+    /// Conference requests admitted at once after a quiet time.
+    pub admission_burst: u32,
     /// Largest body of a conference request.
     pub request_size: Size,
 }
@@ -61,26 +64,27 @@ impl Default for LimitsFile {
         Self {
             stanza_size: Size::kib(256),
             privileged_stanza_size: Size::mib(10),
-            stanza_depth: 64,
-            stanza_attributes: 64,
-            client_rate: Size::kib(512),
-            client_burst: Size::mib(1),
-            server_rate: Size(0),
-            connections: 200_000,
-            connections_per_address: 50_000,
-            handshakes_per_address: 2000,
-            handshake_burst: 10_000,
-            handshakes: 5000,
+            client_rate: Size::kib(64),
+            connects_per_address: 500,
+            connect_burst_per_address: 20_000,
+            handshakes: 128,
+            handshakes_waiting: 16_384,
             login_time: Span::seconds(30),
+            idle_time: Span::seconds(90),
             resume_time: Span::seconds(60),
-            unacked_stanzas: 500,
-            unsent_bytes: Size::mib(1),
-            unsent_server_stanzas: 32_768,
-            rooms: 100_000,
+            unacked_stanzas: 2000,
+            unsent_bytes: Size::mib(2),
+            link_bytes: Size::mib(64),
+            fanout_share: 40,
+            history: 20,
             audience_chat_burst: 5,
             audience_chat_interval: Span::seconds(2),
-            audience_chat_per_room: 50,
-            request_size: Size::kib(64),
+            audience_chat_room_burst: 60,
+            audience_chat_per_room: 20,
+            conferences: 10_000,
+            admissions_per_second: 400,
+            admission_burst: 400,
+            request_size: Size::kib(16),
         }
     }
 }

@@ -21,12 +21,10 @@ mod tests;
 mod units;
 mod visitors;
 
-pub use checked::{
-    Certificate, Config, Focus, FocusPlace, Listen, Peer, Queue, Roles, Tls, VisitorNode, Visitors, WhereNode,
-};
+pub use checked::{Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, WhereNode};
 pub use error::{ConfigError, Mistake, Place};
 pub use file::{File, Links, ListenFile, LogFile, LogFormat, MetricsFile, Promotion, TlsFile};
-pub use focus::{FocusAuthentication, FocusFile};
+pub use focus::{FocusAuthentication, FocusFile, Live};
 pub use hosts::{AccountFile, Auth, HostFile, MucFile, MucKind, NickRule};
 pub use layers::{Layered, Layers, Places, VARIABLE_PREFIX};
 pub use limits::LimitsFile;

@@ -107,6 +107,8 @@ pub struct Muc {
     pub kind: MucKind,
     /// Only administrators create rooms.
     pub restrict_room_creation: bool,
+    /// Who else creates rooms.
+    pub creators: Vec<Jid>,
     /// Rooms are not shown to people outside.
     pub hidden: bool,
     /// Bound on occupants.
@@ -115,8 +117,6 @@ pub struct Muc {
     pub joins_per_second: Option<u32>,
     /// Bound on announced leaves a second and room.
     pub leaves_per_second: Option<u32>,
-    /// Messages kept for newcomers.
-    pub history: u32,
     /// Accepted nicknames.
     pub nick_rule: NickRule,
     /// Who may enter a full room.
@@ -127,8 +127,6 @@ pub struct Muc {
     pub password_whitelist: Vec<Jid>,
     /// Who needs no token.
     pub token_whitelist: Vec<Jid>,
-    /// Everybody on stage is a moderator.
-    pub everyone_is_moderator: bool,
 }
 
 /// What a node is before the file's `[[hosts]]` and `[[mucs]]` are looked at.
@@ -354,6 +352,7 @@ fn muc(check: &mut Check<'_>, usual: &Usual<'_>, name: &str, key: &str, said: &M
     let main_may_enter: &[&str] = if usual.is_visitor_node() { &[usual.main_domain] } else { &[] };
     let services_only: &[&str] = if meetings { &[] } else { &[usual.auth_domain] };
     Muc {
+        creators: list("creators", said.creators.as_deref(), &[]),
         access_whitelist: list("access_whitelist", said.access_whitelist.as_deref(), main_may_enter),
         filter_whitelist: list("filter_whitelist", said.filter_whitelist.as_deref(), services_only),
         password_whitelist: list("password_whitelist", said.password_whitelist.as_deref(), &[]),
@@ -365,8 +364,6 @@ fn muc(check: &mut Check<'_>, usual: &Usual<'_>, name: &str, key: &str, said: &M
         max_occupants: said.max_occupants.and_then(bound),
         joins_per_second,
         leaves_per_second: said.leaves_per_second.map_or(joins_per_second, bound),
-        history: said.history.unwrap_or(if meetings { 20 } else { 0 }),
         nick_rule: said.nick_rule.unwrap_or(if meetings { NickRule::Word } else { NickRule::Any }),
-        everyone_is_moderator: said.everyone_is_moderator.unwrap_or(false),
     }
 }

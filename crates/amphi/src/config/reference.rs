@@ -17,8 +17,8 @@ One TOML file, every key optional: `amphi run --config amphi.toml`. Later layers
 
 1. the defaults below,
 2. the file,
-3. the environment: `AMPHI__FOCUS__USER=focus` is `focus.user`; entries of lists by number, `AMPHI__MUCS__0__HISTORY=10`,
-4. the command line: `--set focus.user=focus`, `--set mucs.0.history=10`.
+3. the environment: `AMPHI__FOCUS__USER=focus` is `focus.user`; entries of lists by number, `AMPHI__MUCS__0__MAX_OCCUPANTS=10`,
+4. the command line: `--set focus.user=focus`, `--set mucs.0.max_occupants=10`.
 
 `amphi config check amphi.toml` tells every mistake with its line. Durations are written `\"500ms\"`, `\"30s\"`, `\"5m\"`, `\"1h\"`,
 `\"7d\"`; sizes `\"512B\"`, `\"256KiB\"`, `\"10MiB\"`, `\"1GiB\"`. Paths are relative to the folder that the server is started in. For

@@ -60,16 +60,17 @@ impl Check<'_> {
         parsed
     }
 
-    pub(super) fn host_port(&mut self, key: &str, text: &str) -> Option<(String, u16)> {
-        let parsed = text.rsplit_once(':').and_then(|(host, port)| {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let port: u16 = port.parse().ok()?;
-            (!host.is_empty() && port != 0 && !host.contains(['/', ' '])).then(|| (host.to_owned(), port))
+    pub(super) fn host_port(&mut self, key: &str, text: &str) -> Option<String> {
+        let fine = text.rsplit_once(':').is_some_and(|(host, port)| {
+            let bare = host.trim_start_matches('[').trim_end_matches(']');
+            let bracketed = host.starts_with('[') && host.ends_with(']');
+            let named = !bare.is_empty() && !bare.contains(['/', ' ', '@']) && (bracketed || !bare.contains(':'));
+            named && port.parse::<u16>().is_ok_and(|port| port != 0)
         });
-        if parsed.is_none() {
+        if !fine {
             self.wrong(key, format!("{text:?} is not host:port"));
         }
-        parsed
+        fine.then(|| text.to_owned())
     }
 
     pub(super) fn url(&mut self, key: &str, text: &str) -> Option<String> {
@@ -86,38 +87,46 @@ impl Check<'_> {
     }
 
     pub(super) fn override_of(&mut self, key: &str, text: &str) -> Option<Peer> {
-        let (direct_tls, rest) = match (text.strip_prefix("tcp://"), text.strip_prefix("tls://")) {
-            (Some(rest), _) => (false, rest),
-            (_, Some(rest)) => (true, rest),
-            _ => {
-                self.wrong(key, format!("{text:?} begins with neither tcp:// nor tls://"));
-                return None;
-            }
+        let Some(rest) = text.strip_prefix("tcp://") else {
+            self.wrong(key, format!("{text:?} does not begin with tcp://"));
+            return None;
         };
         // `spec/signaling.md` 4.14: the port may be left out.
-        let usual = if direct_tls { 5270 } else { 5269 };
-        let with_port = match rest.rsplit_once(':') {
-            Some((host, _)) if !host.ends_with(':') && (!host.contains(':') || host.ends_with(']')) => rest.to_owned(),
-            _ => format!("{rest}:{usual}"),
-        };
-        let (host, port) = self.host_port(key, &with_port)?;
-        Some(Peer { host, port, direct_tls, fingerprint: None })
+        let has_port = rest.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
+        let address = if has_port { rest.to_owned() } else { format!("{rest}:5269") };
+        Some(Peer { address: self.host_port(key, &address)?, fingerprint: None })
     }
 
-    pub(super) fn fingerprint(&mut self, key: &str, text: Option<&str>) -> Option<[u8; 32]> {
+    /// Lower-case hex digits without colons.
+    pub(super) fn fingerprint(&mut self, key: &str, text: Option<&str>) -> Option<String> {
         let text = text?;
-        let hex: String = text.strip_prefix("sha256:").unwrap_or_default().chars().filter(|c| *c != ':').collect();
-        let mut bytes = [0; 32];
-        let fine = hex.len() == 64
-            && hex.is_ascii()
-            && bytes
-                .iter_mut()
-                .enumerate()
-                .all(|(n, byte)| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).map(|parsed| *byte = parsed).is_ok());
+        let digits: String = text.strip_prefix("sha256:").unwrap_or_default().chars().filter(|c| *c != ':').collect();
+        let fine = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
         if !fine {
             self.wrong(key, format!("{text:?} is not sha256: and 64 hex digits"));
         }
-        fine.then_some(bytes)
+        fine.then(|| digits.to_ascii_lowercase())
+    }
+
+    pub(super) fn ip_addresses(&mut self, key: &str, texts: &[String]) -> Vec<IpAddr> {
+        let mut parsed = Vec::new();
+        for (n, text) in texts.iter().enumerate() {
+            match text.parse() {
+                Ok(address) => parsed.push(address),
+                Err(_) => self.wrong(&format!("{key}[{n}]"), format!("{text:?} is not an IP address")),
+            }
+        }
+        parsed
+    }
+
+    /// A number of threads.
+    pub(super) fn threads(&mut self, key: &str, said: Option<u32>) -> Option<usize> {
+        let count = usize::try_from(said?).ok()?;
+        // A connection's id keeps its shard in one byte.
+        if !(1..=255).contains(&count) {
+            self.wrong(key, "from 1 to 255");
+        }
+        Some(count)
     }
 
     pub(super) fn read(&mut self, key: &str, path: &Path) -> Option<String> {
@@ -155,16 +164,4 @@ impl Check<'_> {
     pub(super) fn kept(&self, host: &str, user: &str) -> Password {
         Password::Kept(self.file.data_dir.join("passwords").join(host).join(user))
     }
-}
-
-/// `10.0.0.0/8` or a single address.
-pub(super) fn network(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(bits.parse::<u8>().ok()?)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().ok()?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let bits = bits.unwrap_or(most);
-    (bits <= most).then_some((address, bits))
 }

@@ -2,7 +2,6 @@
 //! (`spec/signaling.md` 1.3, 4.9, 4.14).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,19 +22,12 @@ pub struct VisitorsFile {
     pub main_fingerprint: Option<String>,
     /// Further domains that may open or receive server streams. Those of the configured nodes always may.
     pub whitelist: Vec<String>,
-    /// Where the server of a domain is, instead of asking DNS: `"domain" = "tcp://192.0.2.7:5269"`, or `tls://` for TLS from the
-    /// first byte.
+    /// Where the server of a domain is, instead of asking DNS: `"domain" = "tcp://192.0.2.7:5269"`.
     pub overrides: BTreeMap<String, String>,
     /// Domains whose people come on stage without asking: recorders, phone gateways.
     pub ignore_list: Vec<String>,
     /// Whether a visitor with a token that names a user comes on stage at once, where the room's lists allow it.
     pub auto_promote_with_token: bool,
-    /// Base URL of the queue service, which holds back the audience until a meeting is live.
-    pub queue_service: Option<String>,
-    /// PEM file with the private key that signs requests to the queue service.
-    pub queue_key_file: Option<PathBuf>,
-    /// Identifier of that key.
-    pub queue_key_id: String,
 }
 
 impl Default for VisitorsFile {
@@ -51,9 +43,6 @@ impl Default for VisitorsFile {
             overrides: BTreeMap::new(),
             ignore_list: Vec::new(),
             auto_promote_with_token: true,
-            queue_service: None,
-            queue_key_file: None,
-            queue_key_id: "jitsi".to_owned(),
         }
     }
 }
@@ -64,7 +53,7 @@ impl Default for VisitorsFile {
 pub struct NodeFile {
     /// One label, such as `v1`; the node's domain is `<name>.meet.jitsi`.
     pub name: String,
-    /// Node elsewhere: where the front forwards its WebSocket and BOSH requests, such as `http://192.0.2.7:5280`.
+    /// Node elsewhere: where the front forwards its WebSocket and BOSH requests, as `address:port`.
     pub front: Option<String>,
     /// Node elsewhere: where it takes server streams, as `host:port`.
     pub s2s: Option<String>,
@@ -73,6 +62,8 @@ pub struct NodeFile {
     /// Node elsewhere: SHA-256 fingerprint of its certificate, as `sha256:` and hex digits. Without it the certificate must be
     /// valid, or the domain is verified by dialback.
     pub fingerprint: Option<String>,
+    /// Visitors that it may have over all conferences. Unset: `focus.max_visitors_per_node`.
+    pub capacity: Option<u32>,
     /// Address on which this node takes client streams when it shares a process with the main node; `off` for none. A node in a
     /// process of its own uses `listen.c2s`.
     pub listen_c2s: Option<String>,
