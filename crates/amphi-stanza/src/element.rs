@@ -6,8 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::parse::{self, Attr, Index, Limits, Node, NodeKind, NsRef, XmlError};
-use crate::{BadJid, Jid, Rewrite, ns};
+use crate::chars::{decode_cdata, decode_text, decode_value};
+use crate::index::{Attr, Index, Node, NodeKind, NsRef};
+use crate::limits::{Limits, XmlError};
+use crate::{BadJid, Jid, Rewrite, escape_into, ns, parse};
 
 /// One complete top-level element: the bytes as received and an index of spans over them.
 ///
@@ -61,6 +63,11 @@ impl Stanza {
 
     pub(crate) fn text(&self) -> &str {
         &self.raw
+    }
+
+    /// Text together with its index.
+    pub(crate) fn indexed(raw: String, index: Index) -> Self {
+        Self { raw: raw.into(), index: Arc::new(index) }
     }
 
     /// The top-level element.
@@ -160,7 +167,7 @@ pub struct Element<'a> {
 pub enum Child<'a> {
     /// An element.
     Element(Element<'a>),
-    /// Character data as written, still escaped.
+    /// Character data as written, still escaped; of a CDATA section what is between the brackets.
     Text(&'a str),
 }
 
@@ -171,17 +178,12 @@ impl<'a> Element<'a> {
 
     /// Local name.
     pub fn name(&self) -> &'a str {
-        self.node().name.of(self.raw)
+        self.node().name(self.raw)
     }
 
     /// Namespace; the stream's default counts as `jabber:client`.
     pub fn ns(&self) -> &'a str {
-        match self.node().ns {
-            NsRef::Default => ns::CLIENT,
-            NsRef::Xml => ns::XML,
-            NsRef::None => "",
-            NsRef::At(s) => s.of(self.raw),
-        }
+        self.index.ns(self.raw, self.node().ns)
     }
 
     /// Whether this is `name` in `ns`.
@@ -191,12 +193,11 @@ impl<'a> Element<'a> {
 
     /// Value of the attribute written as `name` (prefix included), unescaped.
     pub fn attr(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.attr_entries().iter().find(|a| a.name.of(self.raw) == name).map(|a| value(self.raw, a))
+        self.attr_entries().iter().find(|a| a.name(self.raw) == name).map(|a| value(self.raw, a))
     }
 
     fn attr_entries(&self) -> &'a [Attr] {
-        let (first, n) = self.node().attrs;
-        &self.index.attrs[first as usize..first as usize + n as usize]
+        &self.index.attrs[self.node().attrs()]
     }
 
     /// All attributes in order, `xmlns` declarations included.
@@ -204,9 +205,10 @@ impl<'a> Element<'a> {
         Attrs { raw: self.raw, entries: self.attr_entries().iter() }
     }
 
-    pub(crate) fn raw_attrs(&self) -> impl Iterator<Item = (&'a str, std::ops::Range<usize>)> + use<'a> {
+    /// Names and values as written.
+    pub(crate) fn raw_attrs(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let raw = self.raw;
-        self.attr_entries().iter().map(move |a| (a.name.of(raw), a.value.range()))
+        self.attr_entries().iter().map(move |a| (a.name(raw), a.value(raw)))
     }
 
     /// Child elements in order.
@@ -227,7 +229,7 @@ impl<'a> Element<'a> {
             at = n.next;
             Some(match n.kind {
                 NodeKind::Element => Child::Element(Element { raw, index, at: here }),
-                _ => Child::Text(n.name.of(raw)),
+                _ => Child::Text(n.content(raw)),
             })
         })
     }
@@ -251,8 +253,8 @@ impl<'a> Element<'a> {
             let n = &self.index.nodes[at as usize];
             let piece = match n.kind {
                 NodeKind::Element => None,
-                NodeKind::Text => Some(unescape_text(n.name.of(self.raw))),
-                NodeKind::CData => Some(normalise_lines(n.name.of(self.raw))),
+                NodeKind::Text => Some(decode_text(n.content(self.raw))),
+                NodeKind::CData => Some(decode_cdata(n.content(self.raw))),
             };
             if let Some(p) = piece {
                 match &mut out {
@@ -273,6 +275,81 @@ impl<'a> Element<'a> {
     pub(crate) fn outer_range(&self) -> std::ops::Range<usize> {
         let n = self.node();
         n.start as usize..n.end as usize
+    }
+
+    /// The element with the declarations of further out that it relies on, so that it means the same elsewhere in a
+    /// stream. The default namespaces of stanzas are not added: there an element follows the stanza that it is put into.
+    pub fn standalone(&self) -> Cow<'a, str> {
+        let mut add = String::new();
+        self.missing_declarations(&mut add);
+        if add.is_empty() {
+            return Cow::Borrowed(self.outer());
+        }
+        let (n, at) = (self.node(), self.node().name_end());
+        Cow::Owned([&self.raw[n.start as usize..at], &add, &self.raw[at..n.end as usize]].concat())
+    }
+
+    /// Where in the text an attribute can be added to the start tag.
+    pub(crate) fn name_end(&self) -> usize {
+        self.node().name_end()
+    }
+
+    /// The prefix of the name.
+    pub(crate) fn prefix(&self) -> Option<&'a str> {
+        self.node().prefix(self.raw)
+    }
+
+    /// The default namespace inside of the element.
+    pub(crate) fn default_ns(&self) -> &'a str {
+        let around = std::iter::successors(Some(*self), Self::parent);
+        let declaring = around.flat_map(|e| e.node().attrs()).find(|i| self.index.attrs[*i].name(self.raw) == "xmlns");
+        self.index.ns(self.raw, declaring.map_or(NsRef::DEFAULT, NsRef::of_attr))
+    }
+
+    /// Whether the start tag has an attribute of this name.
+    pub(crate) fn has_attr(&self, name: &str) -> bool {
+        self.attr_entries().iter().any(|a| a.name(self.raw) == name)
+    }
+
+    /// The element around this one.
+    fn parent(&self) -> Option<Self> {
+        (self.at > 0).then(|| Self { at: self.node().parent, ..*self })
+    }
+
+    /// Declarations in scope around the element and not on it: prefix (empty for the default namespace) and its name.
+    fn outer_scope(&self) -> Vec<(&'a str, &'a str)> {
+        let own: Vec<&str> = self.attr_entries().iter().filter_map(|a| a.declares(self.raw)).collect();
+        let mut scope: Vec<(&str, &str)> = Vec::new();
+        for e in std::iter::successors(self.parent(), Self::parent) {
+            for i in e.node().attrs() {
+                let Some(prefix) = self.index.attrs[i].declares(self.raw) else { continue };
+                if !own.contains(&prefix) && scope.iter().all(|(p, _)| *p != prefix) {
+                    scope.push((prefix, self.index.ns(self.raw, NsRef::of_attr(i))));
+                }
+            }
+        }
+        scope.retain(|(p, uri)| !(p.is_empty() && matches!(*uri, ns::CLIENT | ns::SERVER)));
+        scope
+    }
+
+    fn missing_declarations(&self, add: &mut String) {
+        let mut scope = self.outer_scope();
+        for n in &self.index.nodes[self.at as usize..self.node().next as usize] {
+            if scope.is_empty() {
+                return;
+            }
+            if n.kind != NodeKind::Element {
+                continue;
+            }
+            // A declaration deeper inside may hide it for this name; one more further out does no harm.
+            let attrs = self.index.attrs[n.attrs()].iter().filter_map(|a| a.prefix(self.raw));
+            for prefix in std::iter::once(n.prefix(self.raw).unwrap_or_default()).chain(attrs) {
+                if let Some(i) = scope.iter().position(|(p, _)| *p == prefix) {
+                    let (prefix, uri) = scope.swap_remove(i);
+                    push_declaration(add, prefix, uri);
+                }
+            }
+        }
     }
 
     /// What stands between start and end tag, as written.
@@ -325,78 +402,20 @@ pub struct Attrs<'a> {
 impl<'a> Iterator for Attrs<'a> {
     type Item = (&'a str, Cow<'a, str>);
     fn next(&mut self) -> Option<Self::Item> {
-        self.entries.next().map(|a| (a.name.of(self.raw), value(self.raw, a)))
+        self.entries.next().map(|a| (a.name(self.raw), value(self.raw, a)))
     }
 }
 
 fn value<'a>(raw: &'a str, a: &Attr) -> Cow<'a, str> {
-    let v = a.value.of(raw);
-    if !a.escaped {
-        return Cow::Borrowed(v);
-    }
-    // XML 1.0 §3.3.3: literal white space becomes a space, after §2.11 made one line feed of CR LF.
-    let mut out = String::with_capacity(v.len());
-    let mut rest = v;
-    while let Some(i) = memchr::memchr3(b'&', b'\r', b'\n', rest.as_bytes())
-        .into_iter()
-        .chain(memchr::memchr(b'\t', rest.as_bytes()))
-        .min()
-    {
-        out.push_str(&rest[..i]);
-        let b = &rest.as_bytes()[i..];
-        let used = match b[0] {
-            b'&' => match parse::decode_reference(b) {
-                Some((c, n)) => {
-                    out.push(c);
-                    n
-                }
-                None => 1,
-            },
-            b'\r' if b.get(1) == Some(&b'\n') => {
-                out.push(' ');
-                2
-            }
-            _ => {
-                out.push(' ');
-                1
-            }
-        };
-        rest = &rest[i + used..];
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
+    let v = a.value(raw);
+    if a.escaped { Cow::Owned(decode_value(v)) } else { Cow::Borrowed(v) }
 }
 
-fn unescape_text(v: &str) -> Cow<'_, str> {
-    if memchr::memchr2(b'&', b'\r', v.as_bytes()).is_none() {
-        return Cow::Borrowed(v);
-    }
-    let mut out = String::with_capacity(v.len());
-    let mut rest = v;
-    while let Some(i) = memchr::memchr2(b'&', b'\r', rest.as_bytes()) {
-        out.push_str(&rest[..i]);
-        let b = &rest.as_bytes()[i..];
-        let used = if b[0] == b'&' {
-            match parse::decode_reference(b) {
-                Some((c, n)) => {
-                    out.push(c);
-                    n
-                }
-                None => 1,
-            }
-        } else {
-            out.push('\n');
-            if b.get(1) == Some(&b'\n') { 2 } else { 1 }
-        };
-        rest = &rest[i + used..];
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
-}
-
-fn normalise_lines(v: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'\r', v.as_bytes()).is_none() {
-        return Cow::Borrowed(v);
-    }
-    Cow::Owned(v.replace("\r\n", "\n").replace('\r', "\n"))
+/// Writes ` xmlns:prefix='uri'`, or ` xmlns='uri'` for the empty prefix.
+pub(crate) fn push_declaration(out: &mut String, prefix: &str, uri: &str) {
+    out.push_str(if prefix.is_empty() { " xmlns" } else { " xmlns:" });
+    out.push_str(prefix);
+    out.push_str("='");
+    escape_into(out, uri);
+    out.push('\'');
 }

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use stringprep::tables;
+use unicode_normalization::UnicodeNormalization;
+
 /// Not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an address: {0}")]
@@ -21,13 +24,53 @@ pub struct Jid {
 
 const MAX_PART: usize = 1023;
 
+/// Nodeprep (RFC 6122 appendix A): folded, normalised, without the characters that separate the parts.
 fn localpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
-    let plain = s.bytes().all(|b| matches!(b, 0x21..=0x7e) && !b.is_ascii_uppercase());
-    let out = if plain { Cow::Borrowed(s) } else { stringprep::nodeprep(s).map_err(|_| BadJid("local part"))? };
-    if out.bytes().any(|b| matches!(b, b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@' | b' ')) {
-        return Err(BadJid("local part"));
-    }
+    let legal = |b: u8| matches!(b, 0x21..=0x7e) && !matches!(b, b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@');
+    let out = if s.is_ascii() {
+        if !s.bytes().all(legal) {
+            return Err(BadJid("local part"));
+        }
+        if s.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(s.to_ascii_lowercase()) } else { Cow::Borrowed(s) }
+    } else {
+        short_enough(s, "local part")?;
+        let folded = s.chars().filter(|c| !tables::commonly_mapped_to_nothing(*c)).flat_map(tables::case_fold_for_nfkc);
+        let out: String = folded.nfkc().collect();
+        if !prepared(&out) || out.bytes().any(|b| b < 0x80 && !legal(b)) {
+            return Err(BadJid("local part"));
+        }
+        Cow::Owned(out)
+    };
     sized(out, "local part")
+}
+
+/// What stringprep allows in every part, for text that is mapped and normalised. Code points that Unicode 3.2 did not
+/// assign are let through, as servers do: emoji are names of rooms and people (`spec/focus.md` 9).
+fn prepared(s: &str) -> bool {
+    let prohibited = |c| {
+        tables::non_ascii_space_character(c)
+            || tables::ascii_control_character(c)
+            || tables::non_ascii_control_character(c)
+            || tables::private_use(c)
+            || tables::non_character_code_point(c)
+            || tables::inappropriate_for_plain_text(c)
+            || tables::inappropriate_for_canonical_representation(c)
+            || tables::change_display_properties_or_deprecated(c)
+            || tables::tagging_character(c)
+    };
+    if s.contains(prohibited) {
+        return false;
+    }
+    // RFC 3454 §6: a part with right-to-left characters has no left-to-right ones, and begins and ends with the former.
+    !s.contains(tables::bidi_r_or_al)
+        || (!s.contains(tables::bidi_l)
+            && s.chars().next().is_some_and(tables::bidi_r_or_al)
+            && s.chars().next_back().is_some_and(tables::bidi_r_or_al))
+}
+
+/// Refuses what is far too long before work is spent on it; mapping shortens by far less than this.
+fn short_enough(s: &str, what: &'static str) -> Result<(), BadJid> {
+    if s.len() > 4 * MAX_PART { Err(BadJid(what)) } else { Ok(()) }
 }
 
 fn domainpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
@@ -57,12 +100,19 @@ fn domainpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
     sized(Cow::Owned(out.0), "domain")
 }
 
+/// Resourceprep (RFC 6122 appendix B): normalised, case kept.
 fn resourcepart(s: &str) -> Result<Cow<'_, str>, BadJid> {
-    let plain = s.bytes().all(|b| matches!(b, 0x20..=0x7e));
-    sized(
-        if plain { Cow::Borrowed(s) } else { stringprep::resourceprep(s).map_err(|_| BadJid("resource"))? },
-        "resource",
-    )
+    let out = if s.bytes().all(|b| matches!(b, 0x20..=0x7e)) {
+        Cow::Borrowed(s)
+    } else {
+        short_enough(s, "resource")?;
+        let out: String = s.chars().filter(|c| !tables::commonly_mapped_to_nothing(*c)).nfkc().collect();
+        if !prepared(&out) {
+            return Err(BadJid("resource"));
+        }
+        Cow::Owned(out)
+    };
+    sized(out, "resource")
 }
 
 fn sized<'a>(s: Cow<'a, str>, what: &'static str) -> Result<Cow<'a, str>, BadJid> {

@@ -7,10 +7,13 @@
 //!
 //! What this crate does not do: it knows no protocol rule. Streams are in `amphi-xmpp`, rooms in `amphi-room`.
 
+mod chars;
 mod element;
 mod error;
 mod frame;
+mod index;
 mod jid;
+mod limits;
 pub mod ns;
 mod parse;
 mod rewrite;
@@ -21,7 +24,7 @@ pub use element::{Attrs, Child, Children, Element, Stanza, StanzaKind};
 pub use error::{Condition, ErrorType, StanzaError};
 pub use frame::Frame;
 pub use jid::{BadJid, BareJid, FullJid, Jid};
-pub use parse::{Limits, XmlError};
+pub use limits::{Limits, XmlError};
 pub use rewrite::Rewrite;
 pub use stream::{StreamEvent, StreamReader};
 pub use write::{XmlWriter, escape_into};

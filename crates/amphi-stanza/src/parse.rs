@@ -1,222 +1,159 @@
-//! The strict parser: one pass over the bytes, one `Vec` of spans.
+//! The strict parser: one pass over the bytes, two arrays of positions.
 //!
-//! It accepts exactly the XML that RFC 6120 §11 allows in a stream: elements, attributes, text, CDATA, the five
-//! predefined entities and character references. Comments, processing instructions, document types and custom entities
-//! are errors, as are control characters, undeclared prefixes and duplicate attributes.
+//! It accepts the XML that RFC 6120 §11 allows in a stream: elements, attributes, text, CDATA, the five predefined
+//! entities and character references. Comments, processing instructions, document types and custom entities are
+//! errors, as are control characters, undeclared prefixes and duplicate attributes.
 
+use std::cell::RefCell;
+
+use crate::chars::{self, decode_reference, ncname_end};
+use crate::index::{Attr, Index, Node, NodeKind, NsRef, attr_ns};
+use crate::limits::{Limits, XmlError};
 use crate::ns;
 
-/// Bounds on one top-level element. Exceeding one is an error of the sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one top-level element, tags included.
-    pub bytes: usize,
-    /// Nesting depth; the top-level element has depth 1.
-    pub depth: usize,
-    /// Attributes of one element.
-    pub attrs: usize,
-    /// Elements and texts in one top-level element.
-    pub nodes: usize,
+const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+
+/// What an element may lean on: declarations of the stream header.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outer<'a> {
+    /// There is a default namespace that the element must carry itself.
+    pub(crate) default: bool,
+    pub(crate) prefixes: &'a [(Box<str>, Box<str>)],
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { bytes: 256 * 1024, depth: 64, attrs: 64, nodes: 16 * 1024 }
-    }
-}
-
-/// Why bytes were refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum XmlError {
-    /// Not UTF-8.
-    #[error("not UTF-8")]
-    Utf8,
-    /// Not well-formed, or namespaces not well-formed. `at` is a byte offset.
-    #[error("not well-formed at byte {at}: {what}")]
-    NotWellFormed {
-        /// Byte offset.
-        at: usize,
-        /// What was wrong.
-        what: &'static str,
+/// What came of it.
+pub(crate) enum Parsed {
+    Whole(Index),
+    /// The start tag ends its name at `name_end` and lacks the default namespace. Nothing behind it was looked at.
+    WantsDefault {
+        name_end: usize,
     },
-    /// Well-formed, but not allowed in XMPP (RFC 6120 §11.1).
-    #[error("restricted XML at byte {at}: {what}")]
-    Restricted {
-        /// Byte offset.
-        at: usize,
-        /// What was found.
-        what: &'static str,
+    /// Well-formed, if these prefixes of the header are added at `name_end`.
+    WantsPrefixes {
+        name_end: usize,
+        prefixes: Vec<usize>,
     },
-    /// A limit was exceeded.
-    #[error("limit exceeded: {0}")]
-    Limit(&'static str),
 }
 
-impl XmlError {
-    /// The stream error condition (RFC 6120 §4.9.3) that the sender gets.
-    pub fn stream_condition(&self) -> &'static str {
-        match self {
-            Self::Utf8 => "unsupported-encoding",
-            Self::NotWellFormed { .. } => "not-well-formed",
-            Self::Restricted { .. } => "restricted-xml",
-            Self::Limit(_) => "policy-violation",
-        }
-    }
+struct Open {
+    node: u32,
+    /// Default namespace outside of the element.
+    default: NsRef,
+    /// Prefix declarations in scope outside of it.
+    scope: u32,
 }
 
-/// A half-open range of bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) at: u32,
-    pub(crate) len: u32,
+struct Binding {
+    prefix_at: u32,
+    prefix_len: u32,
+    ns: NsRef,
 }
 
-impl Span {
-    fn new(from: usize, to: usize) -> Self {
-        Self { at: from as u32, len: (to - from) as u32 }
-    }
-    pub(crate) fn of(self, raw: &str) -> &str {
-        &raw[self.at as usize..(self.at + self.len) as usize]
-    }
-    pub(crate) fn range(self) -> std::ops::Range<usize> {
-        self.at as usize..(self.at + self.len) as usize
-    }
+/// Buffers kept between calls, so that a parse allocates only what it returns.
+#[derive(Default)]
+struct Scratch {
+    nodes: Vec<Node>,
+    attrs: Vec<Attr>,
+    open: Vec<Open>,
+    /// Prefix declarations in scope, innermost last.
+    scope: Vec<Binding>,
+    /// Prefixed attributes of the tag at hand: resolved namespace, attribute.
+    qualified: Vec<(NsRef, u32)>,
 }
 
-/// Where a namespace name is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NsRef {
-    /// The stream's default namespace.
-    Default,
-    /// The `xml` prefix.
-    Xml,
-    /// `xmlns=''`.
-    None,
-    /// A span of the raw bytes.
-    At(Span),
-}
+/// Buffers larger than this many entries are not kept.
+const KEEP: usize = 4096;
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum NodeKind {
-    Element,
-    Text,
-    CData,
-}
-
-/// An element or a text, with the positions of its parts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Node {
-    pub(crate) kind: NodeKind,
-    /// Offset of `<`, or of the first byte of the text.
-    pub(crate) start: u32,
-    /// Local name of an element; content of a text.
-    pub(crate) name: Span,
-    /// Namespace of an element.
-    pub(crate) ns: NsRef,
-    /// First attribute and number of attributes.
-    pub(crate) attrs: (u32, u16),
-    /// First byte of the content.
-    pub(crate) content: u32,
-    /// First byte after the content.
-    pub(crate) content_end: u32,
-    /// First byte after the end tag.
-    pub(crate) end: u32,
-    /// Index of the node after this one's subtree.
-    pub(crate) next: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Attr {
-    /// Name as written, prefix included.
-    pub(crate) name: Span,
-    pub(crate) value: Span,
-    /// The value has references or white space to normalise.
-    pub(crate) escaped: bool,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) attrs: Vec<Attr>,
-}
-
-/// 0: not in names; 1: in names but not first; 2: may start a name; 3: look at the character.
-const NAME: [u8; 256] = {
-    let mut t = [0u8; 256];
-    let mut i = 0;
-    while i < 256 {
-        t[i] = match i as u8 {
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' => 2,
-            b'0'..=b'9' | b'-' | b'.' => 1,
-            0x80..=0xff => 3,
-            _ => 0,
-        };
-        i += 1;
-    }
-    t
-};
-
-fn name_start_char(c: char) -> bool {
-    matches!(c as u32,
-        0xC0..=0xD6 | 0xD8..=0xF6 | 0xF8..=0x2FF | 0x370..=0x37D | 0x37F..=0x1FFF | 0x200C..=0x200D
-        | 0x2070..=0x218F | 0x2C00..=0x2FEF | 0x3001..=0xD7FF | 0xF900..=0xFDCF | 0xFDF0..=0xFFFD | 0x10000..=0xEFFFF)
-}
-
-fn name_char(c: char) -> bool {
-    name_start_char(c) || matches!(c as u32, 0xB7 | 0x300..=0x36F | 0x203F..=0x2040)
-}
-
-/// `Char` of XML 1.0, for code points above the control range checked elsewhere.
-fn legal_char(c: u32) -> bool {
-    matches!(c, 0x9 | 0xA | 0xD | 0x20..=0xD7FF | 0xE000..=0xFFFD | 0x10000..=0x10FFFF)
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 struct Parser<'a> {
     raw: &'a str,
     b: &'a [u8],
     at: usize,
-    limits: Limits,
-    index: Index,
-    /// Open elements: node index, name as written.
-    open: Vec<(u32, Span)>,
-    /// Prefix declarations in scope: depth, prefix (empty for the default), name.
-    scope: Vec<(usize, Span, NsRef)>,
+    limits: &'a Limits,
+    s: &'a mut Scratch,
+    /// Default namespace in scope.
+    default: NsRef,
+    decoded: Vec<(u32, Box<str>)>,
+    outer: Outer<'a>,
+    wanted: Vec<usize>,
 }
 
 /// Parses exactly one element with nothing but white space around it.
 pub(crate) fn parse(raw: &str, limits: &Limits) -> Result<Index, XmlError> {
-    if raw.len() > limits.bytes {
+    match parse_within(raw, limits, Outer::default())? {
+        Parsed::Whole(index) => Ok(index),
+        _ => Err(XmlError::NotWellFormed { at: 0, what: "undeclared prefix" }),
+    }
+}
+
+/// The same for an element of a stream.
+pub(crate) fn parse_within(raw: &str, limits: &Limits, outer: Outer<'_>) -> Result<Parsed, XmlError> {
+    if raw.len() > limits.bytes.min(u32::MAX as usize) {
         return Err(XmlError::Limit("bytes"));
     }
-    let mut p = Parser {
-        raw,
-        b: raw.as_bytes(),
-        at: 0,
-        limits: *limits,
-        index: Index { nodes: Vec::with_capacity(16), attrs: Vec::with_capacity(16) },
-        open: Vec::with_capacity(8),
-        scope: Vec::with_capacity(8),
-    };
-    p.skip_white();
-    if p.at >= p.b.len() || p.b[p.at] != b'<' {
-        return Err(p.bad("no element"));
-    }
-    p.start_tag()?;
-    while !p.open.is_empty() {
-        p.content()?;
-    }
-    p.skip_white();
-    if p.at != p.b.len() {
-        return Err(p.bad("text after the element"));
-    }
-    Ok(p.index)
+    SCRATCH.with_borrow_mut(|s| {
+        s.nodes.clear();
+        s.attrs.clear();
+        s.open.clear();
+        s.scope.clear();
+        let mut p = Parser {
+            raw,
+            b: raw.as_bytes(),
+            at: 0,
+            limits,
+            s,
+            default: NsRef::DEFAULT,
+            decoded: Vec::new(),
+            outer,
+            wanted: Vec::new(),
+        };
+        let parsed = p.document();
+        if s.nodes.capacity().max(s.attrs.capacity()) > KEEP {
+            *s = Scratch::default();
+        }
+        parsed
+    })
 }
 
 impl Parser<'_> {
+    #[cold]
     fn bad(&self, what: &'static str) -> XmlError {
         XmlError::NotWellFormed { at: self.at, what }
     }
 
+    fn document(&mut self) -> Result<Parsed, XmlError> {
+        self.skip_white();
+        if self.b.get(self.at) != Some(&b'<') {
+            return Err(self.bad("no element"));
+        }
+        self.start_tag()?;
+        let root = self.s.nodes[0];
+        let name_end = root.name_end();
+        let own_default = || self.s.attrs[root.attrs()].iter().any(|a| a.name(self.raw) == "xmlns");
+        if self.outer.default && !own_default() {
+            return Ok(Parsed::WantsDefault { name_end });
+        }
+        while !self.s.open.is_empty() {
+            self.content()?;
+        }
+        self.skip_white();
+        if self.at != self.b.len() {
+            return Err(self.bad("text after the element"));
+        }
+        if !self.wanted.is_empty() {
+            return Ok(Parsed::WantsPrefixes { name_end, prefixes: std::mem::take(&mut self.wanted) });
+        }
+        Ok(Parsed::Whole(Index {
+            nodes: self.s.nodes.as_slice().into(),
+            attrs: self.s.attrs.as_slice().into(),
+            decoded: std::mem::take(&mut self.decoded),
+        }))
+    }
+
+    #[inline]
     fn skip_white(&mut self) -> bool {
         let from = self.at;
         while matches!(self.b.get(self.at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
@@ -225,40 +162,28 @@ impl Parser<'_> {
         self.at > from
     }
 
-    /// A name without colon. Leaves `at` behind it.
-    fn ncname(&mut self) -> Result<Span, XmlError> {
+    /// Reads `prefix:local` or `local`. Gives the lengths of the prefix with its colon, and of the whole.
+    #[inline]
+    fn qname(&mut self) -> Result<(usize, usize), XmlError> {
         let from = self.at;
-        loop {
-            let Some(&c) = self.b.get(self.at) else { return Err(self.bad("unfinished name")) };
-            match NAME[c as usize] {
-                2 => self.at += 1,
-                1 if self.at > from => self.at += 1,
-                3 => {
-                    // `at` is on a character boundary: everything before it was a whole character.
-                    let ch = self.raw[self.at..].chars().next().unwrap_or('\0');
-                    if name_start_char(ch) || (self.at > from && name_char(ch)) {
-                        self.at += ch.len_utf8();
-                    } else {
-                        break;
-                    }
-                }
-                _ => break,
+        let mut prefix = 0;
+        let mut end = ncname_end(self.raw, from);
+        if end == from {
+            return Err(self.bad("no name"));
+        }
+        if self.b.get(end) == Some(&b':') {
+            let local = end + 1;
+            prefix = local - from;
+            end = ncname_end(self.raw, local);
+            if end == local {
+                return Err(self.bad("no name"));
             }
         }
-        if self.at == from { Err(self.bad("no name")) } else { Ok(Span::new(from, self.at)) }
-    }
-
-    /// `prefix:local` or `local`; the prefix is empty when there is none.
-    fn qname(&mut self) -> Result<(Span, Span, Span), XmlError> {
-        let from = self.at;
-        let first = self.ncname()?;
-        if self.b.get(self.at) == Some(&b':') {
-            self.at += 1;
-            let local = self.ncname()?;
-            Ok((Span::new(from, self.at), first, local))
-        } else {
-            Ok((first, Span { at: first.at, len: 0 }, first))
+        if end - from > u16::MAX as usize || prefix > u8::MAX as usize {
+            return Err(XmlError::Limit("name"));
         }
+        self.at = end;
+        Ok((prefix, end - from))
     }
 
     fn start_tag(&mut self) -> Result<(), XmlError> {
@@ -269,15 +194,16 @@ impl Parser<'_> {
             None => return Err(self.bad("unfinished tag")),
             _ => {}
         }
-        if self.open.len() >= self.limits.depth {
+        if self.s.open.len() >= self.limits.depth {
             return Err(XmlError::Limit("depth"));
         }
-        if self.index.nodes.len() >= self.limits.nodes {
+        if self.s.nodes.len() >= self.limits.nodes {
             return Err(XmlError::Limit("nodes"));
         }
-        let depth = self.open.len();
-        let (qname, prefix, local) = self.qname()?;
-        let first_attr = self.index.attrs.len();
+        let outside = Open { node: self.s.nodes.len() as u32, default: self.default, scope: self.s.scope.len() as u32 };
+        let (prefix, name) = self.qname()?;
+        let first_attr = self.s.attrs.len();
+        let mut qualified = false;
         let empty = loop {
             let white = self.skip_white();
             match self.b.get(self.at) {
@@ -295,37 +221,62 @@ impl Parser<'_> {
                     break true;
                 }
                 Some(_) if !white => return Err(self.bad("no space before attribute")),
-                Some(_) => self.attribute(depth)?,
-            }
-            if self.index.attrs.len() - first_attr > self.limits.attrs {
-                return Err(XmlError::Limit("attributes"));
+                Some(_) => {
+                    if self.s.attrs.len() - first_attr >= self.limits.attrs.min(u16::MAX as usize) {
+                        return Err(XmlError::Limit("attributes"));
+                    }
+                    qualified |= self.attribute(first_attr)?;
+                }
             }
         };
-        self.check_attrs(first_attr)?;
-        let ns = self.resolve(prefix)?;
-        let node = self.index.nodes.len() as u32;
+        if qualified {
+            self.check_qualified(first_attr)?;
+        }
+        let ns = match prefix {
+            0 => self.default,
+            n => self.resolve(&self.raw[start + 1..start + n])?,
+        };
         let content = self.at as u32;
-        self.index.nodes.push(Node {
-            kind: NodeKind::Element,
+        let parent = self.parent();
+        self.s.nodes.push(Node {
             start: start as u32,
-            name: local,
-            ns,
-            attrs: (first_attr as u32, (self.index.attrs.len() - first_attr) as u16),
             content,
             content_end: content,
             end: content,
-            next: node + 1,
+            next: outside.node + 1,
+            parent,
+            first_attr: first_attr as u32,
+            ns,
+            attrs: (self.s.attrs.len() - first_attr) as u16,
+            prefix: prefix as u16,
+            name: (name - prefix) as u16,
+            kind: NodeKind::Element,
         });
         if empty {
-            self.leave_scope(depth);
+            self.leave(&outside);
         } else {
-            self.open.push((node, qname));
+            self.s.open.push(outside);
         }
         Ok(())
     }
 
-    fn attribute(&mut self, depth: usize) -> Result<(), XmlError> {
-        let (name, prefix, local) = self.qname()?;
+    fn parent(&self) -> u32 {
+        self.s.open.last().map_or(0, |o| o.node)
+    }
+
+    /// Restores what was in scope outside of an element.
+    #[inline]
+    fn leave(&mut self, outside: &Open) {
+        self.default = outside.default;
+        self.s.scope.truncate(outside.scope as usize);
+    }
+
+    /// Reads one attribute; true if its prefix has to be resolved when all declarations of the tag are known.
+    #[inline]
+    fn attribute(&mut self, first: usize) -> Result<bool, XmlError> {
+        let name_at = self.at;
+        let (prefix, name_len) = self.qname()?;
+        let name = &self.raw[name_at..self.at];
         self.skip_white();
         if self.b.get(self.at) != Some(&b'=') {
             return Err(self.bad("no '=' after attribute name"));
@@ -340,9 +291,11 @@ impl Parser<'_> {
         let from = self.at;
         let mut escaped = false;
         loop {
+            self.at = chars::skip_value(self.b, self.at);
             match self.b.get(self.at) {
                 None => return Err(self.bad("unfinished attribute value")),
                 Some(&c) if c == quote => break,
+                Some(b'"' | b'\'') => self.at += 1,
                 Some(b'<') => return Err(self.bad("'<' in attribute value")),
                 Some(b'&') => {
                     escaped = true;
@@ -352,117 +305,124 @@ impl Parser<'_> {
                     escaped = true;
                     self.at += 1;
                 }
-                Some(0..=0x1f) => return Err(self.bad("control character")),
                 Some(0xef) => self.check_noncharacter()?,
-                Some(_) => self.at += 1,
+                Some(_) => return Err(self.bad("control character")),
             }
         }
-        let value = Span::new(from, self.at);
+        let value_len = (self.at - from) as u32;
         self.at += 1;
-        let p = prefix.of(self.raw);
-        if p == "xmlns" || (p.is_empty() && name.of(self.raw) == "xmlns") {
-            self.declare(depth, p, local, value)?;
+        if self.s.attrs[first..].iter().any(|a| a.name(self.raw) == name) {
+            return Err(self.bad("duplicate attribute"));
         }
-        self.index.attrs.push(Attr { name, value, escaped });
-        Ok(())
+        let declares = if prefix == 0 { name == "xmlns" } else { prefix == 6 && name.starts_with("xmlns:") };
+        self.s.attrs.push(Attr {
+            name_at: name_at as u32,
+            value_at: from as u32,
+            value_len,
+            name_len: name_len as u16,
+            prefix: prefix as u8,
+            escaped,
+        });
+        if declares {
+            self.declare(name_at + prefix, name_at + name_len)?;
+        }
+        Ok(prefix > 0 && !declares)
     }
 
-    fn declare(&mut self, depth: usize, prefix: &str, local: Span, value: Span) -> Result<(), XmlError> {
-        let uri = value.of(self.raw);
-        let name = if uri.is_empty() { NsRef::None } else { NsRef::At(value) };
-        if uri == "http://www.w3.org/2000/xmlns/" {
+    /// Takes the attribute just read as a declaration of the prefix at this place, or of the default namespace.
+    fn declare(&mut self, prefix_at: usize, prefix_end: usize) -> Result<(), XmlError> {
+        let i = self.s.attrs.len() - 1;
+        let a = self.s.attrs[i];
+        if a.escaped {
+            self.decoded.push((i as u32, chars::decode_value(a.value(self.raw)).into()));
+        }
+        let uri = attr_ns(self.raw, &self.s.attrs, &self.decoded, i);
+        if uri == XMLNS {
             return Err(self.bad("reserved namespace"));
         }
-        if prefix == "xmlns" {
-            let declared = local.of(self.raw);
-            if declared == "xmlns" || uri.is_empty() || ((declared == "xml") != (uri == ns::XML)) {
-                return Err(self.bad("reserved or empty prefix declaration"));
-            }
-            self.scope.push((depth, local, name));
-        } else {
+        if a.prefix == 0 {
             if uri == ns::XML {
                 return Err(self.bad("reserved namespace"));
             }
-            self.scope.push((depth, Span { at: local.at, len: 0 }, name));
+            self.default = if uri.is_empty() { NsRef::NONE } else { NsRef::of_attr(i) };
+            return Ok(());
+        }
+        let prefix = &self.raw[prefix_at..prefix_end];
+        if prefix == "xmlns" || uri.is_empty() || ((prefix == "xml") != (uri == ns::XML)) {
+            return Err(self.bad("reserved or empty prefix declaration"));
+        }
+        if prefix != "xml" {
+            if self.s.scope.len() >= self.limits.attrs {
+                return Err(XmlError::Limit("prefixes"));
+            }
+            self.s.scope.push(Binding {
+                prefix_at: prefix_at as u32,
+                prefix_len: prefix.len() as u32,
+                ns: NsRef::of_attr(i),
+            });
         }
         Ok(())
     }
 
-    /// Duplicates, by written name and by resolved name.
-    fn check_attrs(&self, first: usize) -> Result<(), XmlError> {
-        let attrs = &self.index.attrs[first..];
-        for (i, a) in attrs.iter().enumerate() {
-            let an = a.name.of(self.raw);
-            let a_colon = memchr::memchr(b':', an.as_bytes());
-            if let Some(c) = a_colon
-                && &an[..c] != "xmlns"
-            {
-                self.lookup(&an[..c]).ok_or_else(|| self.bad("undeclared prefix"))?;
+    /// Resolves prefixes of attributes. Two with one local name must differ in namespace, not only in prefix.
+    fn check_qualified(&mut self, first: usize) -> Result<(), XmlError> {
+        self.s.qualified.clear();
+        for i in first..self.s.attrs.len() {
+            let a = self.s.attrs[i];
+            let Some(prefix) = a.prefix(self.raw) else { continue };
+            if prefix == "xmlns" {
+                continue;
             }
-            for b in &attrs[..i] {
-                let bn = b.name.of(self.raw);
-                if an == bn {
-                    return Err(self.bad("duplicate attribute"));
-                }
-                if let (Some(x), Some(y)) = (a_colon, memchr::memchr(b':', bn.as_bytes()))
-                    && an[x..] == bn[y..]
-                    && &an[..x] != "xmlns"
-                    && &bn[..y] != "xmlns"
-                    && self.ns_text(self.lookup(&an[..x])) == self.ns_text(self.lookup(&bn[..y]))
-                {
+            let ns = self.resolve(prefix)?;
+            // A prefix of the header is looked at again when its declaration is in place.
+            if ns == NsRef::DEFAULT {
+                continue;
+            }
+            let local = |a: &Attr| &a.name(self.raw)[a.prefix as usize..];
+            for &(other, j) in &self.s.qualified {
+                if local(&self.s.attrs[j as usize]) == local(&a) && self.uri(other) == self.uri(ns) {
                     return Err(self.bad("duplicate attribute"));
                 }
             }
+            self.s.qualified.push((ns, i as u32));
         }
         Ok(())
     }
 
-    fn ns_text(&self, ns: Option<NsRef>) -> Option<&str> {
-        match ns? {
-            NsRef::At(s) => Some(s.of(self.raw)),
-            NsRef::Xml => Some(ns::XML),
-            _ => None,
-        }
+    fn uri(&self, ns: NsRef) -> &str {
+        ns.attr().map_or(ns::XML, |i| attr_ns(self.raw, &self.s.attrs, &self.decoded, i))
     }
 
-    fn lookup(&self, prefix: &str) -> Option<NsRef> {
-        if let Some((_, _, ns)) = self.scope.iter().rev().find(|(_, p, _)| p.of(self.raw) == prefix) {
-            return Some(*ns);
+    fn resolve(&mut self, prefix: &str) -> Result<NsRef, XmlError> {
+        let same = |b: &&Binding| &self.raw[b.prefix_at as usize..(b.prefix_at + b.prefix_len) as usize] == prefix;
+        if let Some(b) = self.s.scope.iter().rev().find(same) {
+            return Ok(b.ns);
         }
-        match prefix {
-            "" => Some(NsRef::Default),
-            "xml" => Some(NsRef::Xml),
-            _ => None,
+        if prefix == "xml" {
+            return Ok(NsRef::XML);
         }
-    }
-
-    fn resolve(&self, prefix: Span) -> Result<NsRef, XmlError> {
-        let p = prefix.of(self.raw);
-        if p == "xmlns" {
-            return Err(self.bad("reserved prefix"));
+        if let Some(i) = self.outer.prefixes.iter().position(|(p, _)| **p == *prefix) {
+            if !self.wanted.contains(&i) {
+                self.wanted.push(i);
+            }
+            return Ok(NsRef::DEFAULT);
         }
-        self.lookup(p).ok_or_else(|| self.bad("undeclared prefix"))
-    }
-
-    fn leave_scope(&mut self, depth: usize) {
-        while self.scope.last().is_some_and(|(d, _, _)| *d >= depth) {
-            self.scope.pop();
-        }
+        Err(self.bad("undeclared prefix"))
     }
 
     /// Text up to the next tag, then the tag.
     fn content(&mut self) -> Result<(), XmlError> {
         let from = self.at;
         loop {
+            self.at = chars::skip_text(self.b, self.at);
             match self.b.get(self.at) {
                 None => return Err(self.bad("unfinished element")),
                 Some(b'<') => break,
                 Some(b'&') => self.reference()?,
                 Some(b']') if self.b[self.at..].starts_with(b"]]>") => return Err(self.bad("']]>' in text")),
-                Some(b'\t' | b'\n' | b'\r') => self.at += 1,
-                Some(0..=0x1f) => return Err(self.bad("control character")),
+                Some(b']' | b'\t' | b'\n' | b'\r') => self.at += 1,
                 Some(0xef) => self.check_noncharacter()?,
-                Some(_) => self.at += 1,
+                Some(_) => return Err(self.bad("control character")),
             }
         }
         if self.at > from {
@@ -476,20 +436,24 @@ impl Parser<'_> {
     }
 
     fn push_text(&mut self, kind: NodeKind, start: usize, from: usize, to: usize, end: usize) -> Result<(), XmlError> {
-        if self.index.nodes.len() >= self.limits.nodes {
+        if self.s.nodes.len() >= self.limits.nodes {
             return Err(XmlError::Limit("nodes"));
         }
-        let next = self.index.nodes.len() as u32 + 1;
-        self.index.nodes.push(Node {
-            kind,
+        let next = self.s.nodes.len() as u32 + 1;
+        let parent = self.parent();
+        self.s.nodes.push(Node {
             start: start as u32,
-            name: Span::new(from, to),
-            ns: NsRef::None,
-            attrs: (0, 0),
             content: from as u32,
             content_end: to as u32,
             end: end as u32,
             next,
+            parent,
+            first_attr: 0,
+            ns: NsRef::NONE,
+            attrs: 0,
+            prefix: 0,
+            name: 0,
+            kind,
         });
         Ok(())
     }
@@ -499,13 +463,13 @@ impl Parser<'_> {
         self.at += 9;
         let from = self.at;
         loop {
+            self.at = chars::skip_text(self.b, self.at);
             match self.b.get(self.at) {
-                None => return Err(self.bad("unfinished CDATA")),
+                None => return Err(self.bad("unfinished CDATA section")),
                 Some(b']') if self.b[self.at..].starts_with(b"]]>") => break,
-                Some(b'\t' | b'\n' | b'\r') => self.at += 1,
-                Some(0..=0x1f) => return Err(self.bad("control character")),
+                Some(b']' | b'<' | b'&' | b'\t' | b'\n' | b'\r') => self.at += 1,
                 Some(0xef) => self.check_noncharacter()?,
-                Some(_) => self.at += 1,
+                Some(_) => return Err(self.bad("control character")),
             }
         }
         let to = self.at;
@@ -515,23 +479,26 @@ impl Parser<'_> {
 
     fn end_tag(&mut self) -> Result<(), XmlError> {
         let close = self.at;
+        let Some(open) = self.s.open.pop() else { return Err(self.bad("end tag without start tag")) };
+        let next = self.s.nodes.len() as u32;
+        let n = &mut self.s.nodes[open.node as usize];
+        let name = &self.b[n.start as usize + 1..n.name_end()];
         self.at += 2;
-        let (name, _, _) = self.qname()?;
-        self.skip_white();
-        if self.b.get(self.at) != Some(&b'>') {
-            return Err(self.bad("unfinished end tag"));
+        if !self.b[self.at..].starts_with(name) {
+            return Err(self.bad("end tag of another element"));
         }
-        let Some((node, open)) = self.open.pop() else { return Err(self.bad("end tag without start tag")) };
-        if open.of(self.raw) != name.of(self.raw) {
+        self.at += name.len();
+        while matches!(self.b.get(self.at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.at += 1;
+        }
+        if self.b.get(self.at) != Some(&b'>') {
             return Err(self.bad("end tag of another element"));
         }
         self.at += 1;
-        let next = self.index.nodes.len() as u32;
-        let n = &mut self.index.nodes[node as usize];
         n.content_end = close as u32;
         n.end = self.at as u32;
         n.next = next;
-        self.leave_scope(self.open.len());
+        self.leave(&open);
         Ok(())
     }
 
@@ -555,31 +522,4 @@ impl Parser<'_> {
             None => Err(XmlError::Restricted { at: self.at, what: "entity" }),
         }
     }
-}
-
-/// Decodes the reference at the start of `b`: the character and the length of the reference.
-pub(crate) fn decode_reference(b: &[u8]) -> Option<(char, usize)> {
-    let end = b.iter().take(12).position(|&c| c == b';')?;
-    let c = match &b[1..end] {
-        b"amp" => '&',
-        b"lt" => '<',
-        b"gt" => '>',
-        b"quot" => '"',
-        b"apos" => '\'',
-        [b'#', b'x', hex @ ..] => number(hex, 16)?,
-        [b'#', dec @ ..] => number(dec, 10)?,
-        _ => return None,
-    };
-    Some((c, end + 1))
-}
-
-fn number(digits: &[u8], radix: u32) -> Option<char> {
-    if digits.is_empty() {
-        return None;
-    }
-    let mut n = 0u32;
-    for &d in digits {
-        n = n.checked_mul(radix)?.checked_add((d as char).to_digit(radix)?)?;
-    }
-    if legal_char(n) { char::from_u32(n) } else { None }
 }

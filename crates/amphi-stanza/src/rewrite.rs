@@ -5,12 +5,17 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 
-use crate::{Child, Element, Frame, Stanza, XmlWriter, escape_into};
+use crate::element::push_declaration;
+use crate::{Element, Frame, Stanza, XmlWriter, escape_into};
 
 type Keep<'a> = Box<dyn Fn(&Element<'_>) -> bool + 'a>;
 
 /// A copy of a stanza in the making. Attributes not named here are kept, namespace declarations among them, so that
 /// children which use a prefix of the start tag stay valid.
+///
+/// The start tag is written without prefix and with its namespace as `xmlns`. Setting `xmlns` moves the stanza with all
+/// that inherits its namespace, as from `jabber:server` to `jabber:client`; unsetting it leaves the default of the stream
+/// that it is written to. Whatever names another namespace keeps it.
 pub struct Rewrite<'a> {
     stanza: &'a Stanza,
     set: Vec<(&'a str, Option<Cow<'a, str>>)>,
@@ -68,41 +73,60 @@ impl<'a> Rewrite<'a> {
         self
     }
 
+    fn sets(&self, name: &str) -> bool {
+        self.set.iter().any(|(n, _)| *n == name)
+    }
+
     fn start_tag(&self, out: &mut String, skip_to: bool) {
-        let raw = self.stanza.text();
         let root = self.stanza.root();
         out.push('<');
         out.push_str(root.name());
-        let mut has_ns = false;
         for (name, value) in root.raw_attrs() {
-            if self.set.iter().any(|(n, _)| *n == name) || (skip_to && name == "to") {
+            if self.sets(name) || (skip_to && name == "to") {
                 continue;
             }
             // The root is written without prefix, so its namespace must be the default one.
             if name == "xmlns" {
-                has_ns = true;
                 push_attr(out, name, root.ns());
                 continue;
             }
             out.push(' ');
             out.push_str(name);
-            let v = &raw[value];
-            let quote = if v.contains('\'') { '"' } else { '\'' };
+            let quote = if memchr::memchr(b'\'', value.as_bytes()).is_some() { '"' } else { '\'' };
             out.push('=');
             out.push(quote);
-            out.push_str(v);
+            out.push_str(value);
             out.push(quote);
         }
         for (name, value) in &self.set {
             if let Some(v) = value
                 && !(skip_to && *name == "to")
             {
-                has_ns |= *name == "xmlns";
                 push_attr(out, name, v);
             }
         }
-        if !has_ns && !self.set.iter().any(|(n, _)| *n == "xmlns") {
+        if !self.sets("xmlns") && !root.has_attr("xmlns") {
             push_attr(out, "xmlns", root.ns());
+        }
+    }
+
+    /// The default namespace of the children, if they relied on another one than the root's own. That is so when the
+    /// root was written with a prefix; they get a declaration of their own then.
+    fn foreign_default(&self) -> Option<&str> {
+        let root = self.stanza.root();
+        root.prefix()?;
+        Some(root.default_ns()).filter(|d| *d != root.ns())
+    }
+
+    fn child(&self, out: &mut String, e: &Element<'_>) {
+        match self.foreign_default() {
+            Some(uri) if !e.has_attr("xmlns") => {
+                let (raw, all, at) = (self.stanza.text(), e.outer_range(), e.name_end());
+                out.push_str(&raw[all.start..at]);
+                push_declaration(out, "", uri);
+                out.push_str(&raw[at..all.end]);
+            }
+            _ => out.push_str(e.outer()),
         }
     }
 
@@ -110,27 +134,38 @@ impl<'a> Rewrite<'a> {
         out.push_str(&self.prepend);
         let root = self.stanza.root();
         match &self.keep {
-            None => out.push_str(root.inner()),
-            Some(keep) => {
-                for n in root.nodes() {
-                    match n {
-                        Child::Element(e) if keep(&e) => out.push_str(e.outer()),
-                        _ => {}
-                    }
+            None if self.foreign_default().is_none() => out.push_str(root.inner()),
+            None => {
+                // Texts stay where they are, CDATA brackets included.
+                let mut from = root.inner_range().start;
+                for e in root.children() {
+                    out.push_str(&self.stanza.text()[from..e.outer_range().start]);
+                    self.child(out, &e);
+                    from = e.outer_range().end;
                 }
+                out.push_str(&self.stanza.text()[from..root.inner_range().end]);
             }
+            Some(keep) => root.children().filter(|e| keep(e)).for_each(|e| self.child(out, &e)),
         }
         out.push_str(&self.append);
     }
 
-    fn write(&self, skip_to: bool) -> (String, usize) {
+    /// The whole, and where in its start tag an attribute can be added.
+    fn write(&self, hole: bool) -> (String, usize) {
         let mut out = String::with_capacity(self.stanza.raw().len() + self.append.len() + self.prepend.len() + 128);
-        self.start_tag(&mut out, skip_to);
+        self.start_tag(&mut out, hole);
+        if hole {
+            out.push_str(" to='");
+        }
         let split = out.len();
+        if hole {
+            out.push('\'');
+        }
+        let tag_end = out.len();
         out.push('>');
         self.body(&mut out);
-        if out.len() == split + 1 {
-            out.truncate(split);
+        if out.len() == tag_end + 1 {
+            out.truncate(tag_end);
             out.push_str("/>");
         } else {
             out.push_str("</");
@@ -152,10 +187,7 @@ impl<'a> Rewrite<'a> {
 
     /// The bytes with a hole where `to` belongs; a `to` set before is ignored.
     pub fn frame(self) -> Frame {
-        let (mut out, split) = self.write(true);
-        out.insert_str(split, " to='");
-        let cut = split + 5;
-        out.insert(cut, '\'');
+        let (out, cut) = self.write(true);
         let all = Bytes::from(out);
         Frame { head: all.slice(..cut), tail: all.slice(cut..) }
     }

@@ -2,7 +2,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::parse::{Limits, XmlError};
+use crate::element::push_declaration;
+use crate::limits::{Limits, XmlError};
+use crate::parse::{Outer, Parsed, parse_within};
 use crate::{Stanza, ns};
 
 /// What came out of a stream.
@@ -19,21 +21,36 @@ pub enum StreamEvent {
 
 /// Collects bytes of one direction of a TCP stream and cuts them into [`StreamEvent`]s.
 ///
-/// A half-received element costs a scan of its new bytes only; the strict parser runs once it is complete.
+/// A half-received element costs a scan of its new bytes only; the strict parser runs once it is complete. What comes
+/// out, errors included, does not depend on how the bytes were cut on their way. After an error or the end of the stream
+/// there is nothing more but the same error, until [`StreamReader::restart`].
 #[derive(Debug)]
 pub struct StreamReader {
     buf: BytesMut,
     limits: Limits,
     header: Option<Header>,
     scan: Scan,
+    declared: bool,
+    over: Option<Over>,
 }
+
+/// Why there are no more events.
+#[derive(Clone, Debug)]
+enum Over {
+    Ended,
+    Failed(XmlError),
+}
+
+/// An empty buffer larger than this is given back.
+const KEEP: usize = 16 * 1024;
 
 #[derive(Debug)]
 struct Header {
     /// Name of the root as written, for the end tag.
     name: String,
-    default_ns: String,
-    prefixes: Vec<(String, String)>,
+    /// The default namespace that elements must carry themselves.
+    default_ns: Option<Box<str>>,
+    prefixes: Vec<(Box<str>, Box<str>)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,8 +66,8 @@ enum State {
     EndTag,
     /// In `<?...?>`; only allowed before the header.
     Pi { question: bool },
-    /// In `<![CDATA[`, number of `]` seen at the end.
-    CData { start: usize, brackets: u8 },
+    /// In `<![CDATA[`: how much of that was seen, number of `]` at the end.
+    CData { opened: u8, brackets: u8 },
 }
 
 #[derive(Debug, Default)]
@@ -60,14 +77,12 @@ struct Scan {
     state: State,
     /// Open elements below the stream's root.
     depth: usize,
-    /// Offset of the `<` of the tag being scanned.
-    tag_start: usize,
 }
 
 impl StreamReader {
     /// A reader at the start of a stream.
     pub fn new(limits: Limits) -> Self {
-        Self { buf: BytesMut::new(), limits, header: None, scan: Scan::default() }
+        Self { buf: BytesMut::new(), limits, header: None, scan: Scan::default(), declared: false, over: None }
     }
 
     /// Appends received bytes.
@@ -84,6 +99,8 @@ impl StreamReader {
     pub fn restart(&mut self) {
         self.header = None;
         self.scan = Scan::default();
+        self.declared = false;
+        self.over = None;
     }
 
     /// Bytes waiting for the rest of their element.
@@ -102,6 +119,24 @@ impl StreamReader {
     /// # Errors
     /// What makes the stream unusable: it must be closed with [`XmlError::stream_condition`].
     pub fn next_event(&mut self) -> Result<Option<StreamEvent>, XmlError> {
+        match &self.over {
+            Some(Over::Failed(e)) => return Err(e.clone()),
+            Some(Over::Ended) => return Ok(None),
+            None => {}
+        }
+        let event = self.event();
+        match &event {
+            Ok(Some(StreamEvent::End)) => self.over = Some(Over::Ended),
+            Err(e) => self.over = Some(Over::Failed(e.clone())),
+            Ok(_) => {}
+        }
+        if self.buf.is_empty() && self.buf.capacity() > KEEP {
+            self.buf = BytesMut::new();
+        }
+        event
+    }
+
+    fn event(&mut self) -> Result<Option<StreamEvent>, XmlError> {
         loop {
             let Some(cut) = self.scan_one()? else {
                 if self.buf.len() > self.limits.bytes {
@@ -109,36 +144,40 @@ impl StreamReader {
                 }
                 return Ok(None);
             };
-            let end = self.scan.at;
-            self.scan.at = 0;
+            let end = std::mem::take(&mut self.scan.at);
             self.scan.state = State::Text;
-            match cut {
-                Cut::Skip => self.buf.advance(end),
-                Cut::Header => {
-                    let raw = self.buf.split_to(end).freeze();
-                    return self.read_header(&raw).map(|s| Some(StreamEvent::Header(s)));
+            let event = match cut {
+                Cut::White => None,
+                Cut::Declaration => {
+                    if std::mem::replace(&mut self.declared, true) {
+                        return Err(XmlError::Restricted { at: 0, what: "comment, instruction or DTD" });
+                    }
+                    xml_declaration(&self.buf[..end])?;
+                    None
                 }
-                Cut::Element => {
-                    let raw = self.buf.split_to(end).freeze();
-                    return self.element(raw).map(|s| Some(StreamEvent::Element(s)));
-                }
+                Cut::Header => Some(StreamEvent::Header(self.read_header(end)?)),
+                Cut::Element => Some(StreamEvent::Element(self.element(end)?)),
                 Cut::End => {
-                    let raw = self.buf.split_to(end).freeze();
-                    let text = std::str::from_utf8(&raw).map_err(|_| XmlError::Utf8)?;
-                    let name = text.trim().trim_start_matches("</").trim_end_matches('>').trim();
-                    let expected = self.header.as_ref().map(|h| h.name.as_str());
-                    if expected != Some(name) {
+                    let name = self.buf[..end].strip_prefix(b"</").and_then(|t| t.strip_suffix(b">"));
+                    let name = name.map(|n| n.trim_ascii_end());
+                    let expected = self.header.as_ref().map(|h| h.name.as_bytes());
+                    if name.is_none() || name != expected {
                         return Err(XmlError::NotWellFormed { at: 0, what: "end tag of another element" });
                     }
-                    return Ok(Some(StreamEvent::End));
+                    Some(StreamEvent::End)
                 }
+            };
+            self.buf.advance(end);
+            if event.is_some() {
+                return Ok(event);
             }
         }
     }
 
     /// Advances to the end of the next piece, if it is complete.
     fn scan_one(&mut self) -> Result<Option<Cut>, XmlError> {
-        let b = &self.buf[..];
+        // Nothing behind the limit is looked at, so that the error does not depend on how much arrived at once.
+        let b = &self.buf[..self.buf.len().min(self.limits.bytes)];
         let s = &mut self.scan;
         while s.at < b.len() {
             let c = b[s.at];
@@ -159,11 +198,10 @@ impl StreamReader {
                         }
                         s.at += 1;
                         if s.at == b.len() || b[s.at] == b'<' {
-                            return Ok(Some(Cut::Skip));
+                            return Ok(Some(Cut::White));
                         }
                         continue;
                     }
-                    s.tag_start = s.at;
                     s.at += 1;
                     s.state = State::Lt;
                 }
@@ -171,7 +209,7 @@ impl StreamReader {
                     s.state = match c {
                         b'/' => State::EndTag,
                         b'?' if self.header.is_none() && s.depth == 0 => State::Pi { question: false },
-                        b'!' if s.depth > 0 => State::CData { start: s.at, brackets: 0 },
+                        b'!' if s.depth > 0 => State::CData { opened: 1, brackets: 0 },
                         b'!' | b'?' => {
                             return Err(XmlError::Restricted { at: s.at, what: "comment, instruction or DTD" });
                         }
@@ -182,34 +220,41 @@ impl StreamReader {
                 State::Pi { question } => {
                     s.at += 1;
                     if c == b'>' && *question {
-                        return Ok(Some(Cut::Skip));
+                        return Ok(Some(Cut::Declaration));
                     }
                     *question = c == b'?';
                 }
-                State::CData { start, brackets } => {
-                    let i = s.at - *start;
+                State::CData { opened, brackets } => {
                     const OPEN: &[u8] = b"![CDATA[";
-                    if i < OPEN.len() {
-                        if c != OPEN[i] {
+                    if let Some(&wanted) = OPEN.get(*opened as usize) {
+                        if c != wanted {
                             return Err(XmlError::Restricted { at: s.at, what: "comment, instruction or DTD" });
                         }
+                        *opened += 1;
                     } else if c == b']' {
                         *brackets = (*brackets + 1).min(2);
                     } else if c == b'>' && *brackets == 2 {
                         s.state = State::Text;
-                    } else {
+                    } else if *brackets > 0 {
                         *brackets = 0;
+                    } else {
+                        s.at = memchr::memchr(b']', &b[s.at..]).map_or(b.len(), |i| s.at + i);
+                        continue;
                     }
                     s.at += 1;
                 }
                 State::Tag { quote, slash } => {
-                    s.at += 1;
                     if *quote != 0 {
-                        if c == *quote {
-                            *quote = 0;
+                        match memchr::memchr(*quote, &b[s.at..]) {
+                            Some(i) => {
+                                s.at += i + 1;
+                                *quote = 0;
+                            }
+                            None => s.at = b.len(),
                         }
                         continue;
                     }
+                    s.at += 1;
                     match c {
                         b'"' | b'\'' => {
                             *quote = c;
@@ -252,27 +297,24 @@ impl StreamReader {
         Ok(None)
     }
 
-    fn read_header(&mut self, raw: &[u8]) -> Result<Stanza, XmlError> {
-        let text = std::str::from_utf8(raw).map_err(|_| XmlError::Utf8)?;
-        let open = text.trim_end();
-        let empty = match open.strip_suffix("/>") {
-            Some(_) => return Err(XmlError::NotWellFormed { at: 0, what: "stream header is an empty element" }),
-            None => format!("{}/>", open.strip_suffix('>').unwrap_or(open)),
-        };
-        let s = Stanza::parse(Bytes::from(empty), &self.limits)?;
+    fn read_header(&mut self, end: usize) -> Result<Stanza, XmlError> {
+        let text = std::str::from_utf8(&self.buf[..end]).map_err(|_| XmlError::Utf8)?;
+        let open = text.strip_suffix('>').unwrap_or(text);
+        if open.ends_with('/') {
+            return Err(XmlError::NotWellFormed { at: end, what: "stream header is an empty element" });
+        }
+        let limits = Limits { bytes: self.limits.bytes.saturating_add(1), ..self.limits };
+        let s = Stanza::parse(Bytes::from([open, "/>"].concat()), &limits)?;
         let root = s.root();
-        let name = text
-            .trim_start()
-            .trim_start_matches('<')
-            .split(|c: char| c.is_ascii_whitespace() || c == '>')
-            .next()
-            .unwrap_or_default();
-        let mut header = Header { name: name.to_owned(), default_ns: String::new(), prefixes: Vec::new() };
+        let name = &s.text()[1..root.name_end()];
+        let mut header = Header { name: name.to_owned(), default_ns: None, prefixes: Vec::new() };
         for (n, v) in root.attrs() {
             if n == "xmlns" {
-                header.default_ns = v.into_owned();
-            } else if let Some(p) = n.strip_prefix("xmlns:") {
-                header.prefixes.push((p.to_owned(), v.into_owned()));
+                header.default_ns = Some(v).filter(|v| *v != ns::CLIENT).map(Into::into);
+            } else if let Some(p) = n.strip_prefix("xmlns:")
+                && p != "xml"
+            {
+                header.prefixes.push((p.into(), v.into()));
             }
         }
         self.header = Some(header);
@@ -280,100 +322,74 @@ impl StreamReader {
     }
 
     /// Parses an element, first adding to its start tag the declarations of the header that it relies on.
-    fn element(&self, raw: Bytes) -> Result<Stanza, XmlError> {
+    fn element(&self, end: usize) -> Result<Stanza, XmlError> {
         let Some(h) = &self.header else { return Err(XmlError::NotWellFormed { at: 0, what: "no stream header" }) };
-        let text = std::str::from_utf8(&raw).map_err(|_| XmlError::Utf8)?;
-        let start = text.len() - text.trim_start().len();
-        let text = &text[start..];
-        let tag_end = tag_end(text).ok_or(XmlError::NotWellFormed { at: 0, what: "no tag" })?;
-        let name_end =
-            text[1..].find(|c: char| c.is_ascii_whitespace() || matches!(c, '>' | '/')).map_or(tag_end, |i| i + 1);
-        let tag = &text[..tag_end];
-        let mut add = String::new();
-        if h.default_ns != ns::CLIENT
-            && !h.default_ns.is_empty()
-            && !text[1..name_end].contains(':')
-            && !declares(tag, "xmlns")
-        {
-            push_decl(&mut add, "xmlns", &h.default_ns);
-        }
-        for (p, uri) in &h.prefixes {
-            if uses_prefix(text, p) && !declares(tag, &format!("xmlns:{p}")) {
-                push_decl(&mut add, &format!("xmlns:{p}"), uri);
-            }
-        }
-        if add.is_empty() {
-            return Stanza::parse(raw.slice(start..), &self.limits);
-        }
-        let mut whole = String::with_capacity(text.len() + add.len());
-        whole.push_str(&text[..name_end]);
-        whole.push_str(&add);
-        whole.push_str(&text[name_end..]);
-        Stanza::parse(Bytes::from(whole), &self.limits)
-    }
-}
-
-fn push_decl(out: &mut String, name: &str, uri: &str) {
-    out.push(' ');
-    out.push_str(name);
-    out.push_str("='");
-    crate::escape_into(out, uri);
-    out.push('\'');
-}
-
-/// Offset of the end of the first start tag's content (`>` or `/>`).
-fn tag_end(text: &str) -> Option<usize> {
-    let mut quote = 0;
-    for (i, &c) in text.as_bytes().iter().enumerate() {
-        match c {
-            b'"' | b'\'' if quote == 0 => quote = c,
-            c if c == quote => quote = 0,
-            b'>' if quote == 0 => return Some(i),
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Whether a start tag has an attribute of exactly this name.
-fn declares(tag: &str, name: &str) -> bool {
-    let b = tag.as_bytes();
-    let mut quote = 0;
-    let mut i = 0;
-    while i < b.len() {
-        match b[i] {
-            c @ (b'"' | b'\'') if quote == 0 => quote = c,
-            c if c == quote => quote = 0,
-            c if quote == 0 && c.is_ascii_whitespace() => {
-                if let Some(rest) = tag[i + 1..].strip_prefix(name)
-                    && rest.trim_start().starts_with('=')
-                {
-                    return true;
+        let text = std::str::from_utf8(&self.buf[..end]).map_err(|_| XmlError::Utf8)?;
+        let mut outer = Outer { default: h.default_ns.is_some(), prefixes: &h.prefixes };
+        let mut whole: Option<String> = None;
+        // At most three rounds: the default namespace is missed early, prefixes all at once.
+        loop {
+            let now = whole.as_deref().unwrap_or(text);
+            let mut add = String::new();
+            let name_end = match parse_within(now, &wider(&self.limits, now.len() - text.len()), outer)? {
+                Parsed::Whole(index) => return Ok(Stanza::indexed(whole.unwrap_or_else(|| text.to_owned()), index)),
+                Parsed::WantsDefault { name_end } => {
+                    outer.default = false;
+                    push_declaration(&mut add, "", h.default_ns.as_deref().unwrap_or_default());
+                    name_end
                 }
-            }
-            _ => {}
+                Parsed::WantsPrefixes { name_end, prefixes } => {
+                    outer.prefixes = &[];
+                    for (p, uri) in prefixes.into_iter().map(|i| &h.prefixes[i]) {
+                        push_declaration(&mut add, p, uri);
+                    }
+                    name_end
+                }
+            };
+            whole = Some([&now[..name_end], &add, &now[name_end..]].concat());
         }
-        i += 1;
     }
-    false
 }
 
-/// Whether `prefix:` occurs where a name may begin. May be true without need; then a declaration more does no harm.
-fn uses_prefix(text: &str, prefix: &str) -> bool {
-    let mut rest = text;
-    while let Some(i) = rest.find(prefix) {
-        let before = rest[..i].bytes().last();
-        let after = &rest[i + prefix.len()..];
-        if after.starts_with(':') && before.is_none_or(|c| matches!(c, b'<' | b'/' | b' ' | b'\t' | b'\n' | b'\r')) {
-            return true;
+/// The limits for a text to which we added `bytes` of the header's declarations.
+fn wider(limits: &Limits, bytes: usize) -> Limits {
+    let attrs = if bytes > 0 { limits.attrs.saturating_mul(2) } else { limits.attrs };
+    Limits { bytes: limits.bytes.saturating_add(bytes), attrs, ..*limits }
+}
+
+/// Checks `<?xml ...?>`: it may only say what is so anyway (RFC 6120 §11.5, §11.6).
+fn xml_declaration(raw: &[u8]) -> Result<(), XmlError> {
+    let inside = raw.strip_prefix(b"<?xml").and_then(|r| r.strip_suffix(b"?>"));
+    let Some(inside) = inside.filter(|i| i.first().is_some_and(u8::is_ascii_whitespace)) else {
+        return Err(XmlError::Restricted { at: 0, what: "comment, instruction or DTD" });
+    };
+    // Its grammar is that of attributes in a fixed order.
+    let element = [b"<xml", inside, b"/>"].concat();
+    let s = Stanza::parse(element.into(), &Limits::default())?;
+    let order = ["version", "encoding", "standalone"];
+    let mut next = 0;
+    for (name, value) in s.root().attrs() {
+        let place = order[next..].iter().position(|o| *o == name);
+        let good = match name {
+            "version" => value == "1.0",
+            "encoding" if !value.eq_ignore_ascii_case("utf-8") => return Err(XmlError::Utf8),
+            "standalone" => matches!(&*value, "yes" | "no"),
+            _ => true,
+        };
+        match place {
+            Some(i) if good => next += i + 1,
+            _ => return Err(XmlError::NotWellFormed { at: 0, what: "XML declaration" }),
         }
-        rest = after;
     }
-    false
+    if s.attr("version").is_none() {
+        return Err(XmlError::NotWellFormed { at: 0, what: "XML declaration without version" });
+    }
+    Ok(())
 }
 
 enum Cut {
-    Skip,
+    White,
+    Declaration,
     Header,
     Element,
     End,

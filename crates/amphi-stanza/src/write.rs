@@ -130,9 +130,9 @@ impl XmlWriter {
         self
     }
 
-    /// Copies an element that uses no prefix declared outside of it.
+    /// Copies an element, with the declarations of further out that it relies on ([`Element::standalone`]).
     pub fn element(&mut self, e: Element<'_>) -> &mut Self {
-        self.raw(e.outer())
+        self.raw(&e.standalone())
     }
 
     /// An element with nothing in it: `<name xmlns='ns'/>`.
