@@ -116,8 +116,12 @@ impl Backend for NodeBackend {
     }
 
     fn account(&mut self, host: &HostProfile, user: &str) -> Verdict<Identity> {
-        let admin = self.host_of(host).is_some_and(|h| h.admins.iter().any(|a| a.node() == user && a.domain() == host.name()));
-        Verdict::Granted(Login { localpart: user.to_owned(), identity: Identity { claims: None, admin, anonymous: false } })
+        let admin =
+            self.host_of(host).is_some_and(|h| h.admins.iter().any(|a| a.node() == user && a.domain() == host.name()));
+        Verdict::Granted(Login {
+            localpart: user.to_owned(),
+            identity: Identity { claims: None, admin, anonymous: false },
+        })
     }
 
     fn decoy_key(&self) -> [u8; 32] {

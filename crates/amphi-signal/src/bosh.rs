@@ -101,13 +101,16 @@ async fn ask(tx: &mpsc::Sender<Asked>, body: Stanza) -> Response {
 }
 
 async fn forward(host: &str, path: &str, headers: &HeaderMap, body: Bytes) -> Response {
-    let mut req = hyper::Request::post(path).header(header::HOST, host).header(header::CONTENT_TYPE, "text/xml; charset=utf-8");
+    let mut req =
+        hyper::Request::post(path).header(header::HOST, host).header(header::CONTENT_TYPE, "text/xml; charset=utf-8");
     for name in ["authorization", "user-agent", "x-forwarded-for"] {
         if let Some(v) = headers.get(name) {
             req = req.header(name, v);
         }
     }
-    let Ok(req) = req.body(http_body_util::Full::new(body)) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let Ok(req) = req.body(http_body_util::Full::new(body)) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     match crate::http::call(host, req).await {
         Ok((status, _, bytes)) => (status, [(header::CONTENT_TYPE, "text/xml; charset=utf-8")], bytes).into_response(),
         Err(_) => StatusCode::BAD_GATEWAY.into_response(),
@@ -124,7 +127,8 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
     let (tx, rx) = mpsc::channel(16);
     gate.sessions.lock().insert(sid.clone(), tx);
     let (answer_tx, answer_rx) = oneshot::channel();
-    let negotiation = Box::new(Negotiation::new(c2s::Framing::Bosh, Security::Encrypted, params, NegotiationLimits::default()));
+    let negotiation =
+        Box::new(Negotiation::new(c2s::Framing::Bosh, Security::Encrypted, params, NegotiationLimits::default()));
     let sessions = gate.sessions.clone();
     let metrics = gate.metrics.clone();
     let task = Task {

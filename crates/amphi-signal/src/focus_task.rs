@@ -281,7 +281,11 @@ async fn connection(
                         continue;
                     }
                     reader.clear();
-                    io = match (io, rustls::pki_types::ServerName::try_from(domain.to_owned()), tls::client_config(None)) {
+                    io = match (
+                        io,
+                        rustls::pki_types::ServerName::try_from(domain.to_owned()),
+                        tls::client_config(None),
+                    ) {
                         (Io::Plain(s), Ok(name), Ok(config)) => {
                             match tokio_rustls::TlsConnector::from(config).connect(name, s).await {
                                 Ok(s) => Io::Tls(Box::new(s)),
@@ -290,7 +294,11 @@ async fn connection(
                         }
                         _ => Io::Gone,
                     };
-                    let input = if let Io::Tls(_) = io { ClientInput::Secured { certificate_ok: true } } else { ClientInput::Closed };
+                    let input = if let Io::Tls(_) = io {
+                        ClientInput::Secured { certificate_ok: true }
+                    } else {
+                        ClientInput::Closed
+                    };
                     core.handle(Instant::now(), input);
                 }
                 ClientOutput::Restart => reader.restart(),

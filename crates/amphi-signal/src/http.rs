@@ -105,9 +105,8 @@ async fn version(State(http): State<Arc<Http>>) -> Response {
 async fn metrics(State(http): State<Arc<Http>>) -> Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &http.registry) {
-        Ok(()) => {
-            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
-        }
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -151,7 +150,8 @@ async fn conference_request(
         }
         FocusAt::There(base) => forward(base, body, bearer, peer).await,
         FocusAt::Nowhere => {
-            (StatusCode::NOT_FOUND, "Conference requests are not answered here: this process has no focus.").into_response()
+            (StatusCode::NOT_FOUND, "Conference requests are not answered here: this process has no focus.")
+                .into_response()
         }
     }
 }
@@ -200,11 +200,10 @@ pub(crate) async fn call(
 /// Cross-origin rules: clients may come from another origin than ours (`spec/client.md` 7.1).
 async fn cors(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let preflight = request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let preflight =
+        request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if preflight { StatusCode::OK.into_response() } else { next.run(request).await };
-    let allowed = |o: &HeaderValue| {
-        http.cors_origins.iter().any(|a| a == "*" || o.to_str().is_ok_and(|o| o == a))
-    };
+    let allowed = |o: &HeaderValue| http.cors_origins.iter().any(|a| a == "*" || o.to_str().is_ok_and(|o| o == a));
     if let Some(o) = origin.filter(allowed) {
         let h = response.headers_mut();
         h.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, o);

@@ -321,7 +321,11 @@ impl Node {
             // RFC 6120 §10.3: to the own account.
             Ok(None) => session.jid.to_bare(),
             Err(_) => {
-                return self.refuse(&stanza, "bad-address", &StanzaError::new(ErrorType::Modify, Condition::JidMalformed));
+                return self.refuse(
+                    &stanza,
+                    "bad-address",
+                    &StanzaError::new(ErrorType::Modify, Condition::JidMalformed),
+                );
             }
         };
         if let Some(room) = Hub::room_of(&self.rooms, &Origin::Local(session.clone()), &to, &stanza) {
@@ -347,10 +351,14 @@ impl Node {
         if let Some(host) = self.hosts.get(to.domain()) {
             return match (to.local(), to.resource()) {
                 (Some(_), Some(_)) => match self.session(to) {
-                    Some(conn) => Routed::Conn(conn, stanza.rewrite().set("from", from).set("xmlns", ns::CLIENT).finish()),
+                    Some(conn) => {
+                        Routed::Conn(conn, stanza.rewrite().set("from", from).set("xmlns", ns::CLIENT).finish())
+                    }
                     None => self.unavailable(&stanza),
                 },
-                (Some(_), None) if to.as_str() == session.jid.bare_str() => self.answer(&host.services, session, &stanza),
+                (Some(_), None) if to.as_str() == session.jid.bare_str() => {
+                    self.answer(&host.services, session, &stanza)
+                }
                 (Some(_), None) => self.unavailable(&stanza),
                 (None, _) => self.answer(&host.services, session, &stanza),
             };
@@ -365,8 +373,7 @@ impl Node {
             _ => self.refuse(
                 &stanza,
                 "domain-restricted",
-                &StanzaError::new(ErrorType::Cancel, Condition::NotAllowed)
-                    .text(amphi_xmpp::s2s::RESTRICTED),
+                &StanzaError::new(ErrorType::Cancel, Condition::NotAllowed).text(amphi_xmpp::s2s::RESTRICTED),
             ),
         }
     }
@@ -420,7 +427,11 @@ impl Node {
                 }
                 let Some(conn) = self.focus_connection(&proxy.target) else { return self.unavailable(stanza) };
                 let Some(jid) = self.address_of(conn, &proxy.target) else { return self.unavailable(stanza) };
-                let s = stanza.rewrite().set("from", format_args!("{}/{}", proxy.domain, session.jid)).set("to", jid).finish();
+                let s = stanza
+                    .rewrite()
+                    .set("from", format_args!("{}/{}", proxy.domain, session.jid))
+                    .set("to", jid)
+                    .finish();
                 Routed::Conn(conn, s)
             }
             (StanzaKind::Presence, _) => Routed::Nothing,
@@ -434,13 +445,18 @@ impl Node {
 
     fn focus_connection(&self, target: &BareJid) -> Option<ConnId> {
         let sessions = self.sessions.read();
-        let all: Vec<ConnId> = sessions.iter().filter(|(j, _)| j.bare_str() == target.as_str()).map(|(_, c)| *c).collect();
+        let all: Vec<ConnId> =
+            sessions.iter().filter(|(j, _)| j.bare_str() == target.as_str()).map(|(_, c)| *c).collect();
         let turn = self.proxy_turn.fetch_add(1, Ordering::Relaxed) as usize;
         all.get(turn % all.len().max(1)).copied()
     }
 
     fn address_of(&self, conn: ConnId, target: &BareJid) -> Option<FullJid> {
-        self.sessions.read().iter().find(|(j, c)| **c == conn && j.bare_str() == target.as_str()).map(|(j, _)| j.clone())
+        self.sessions
+            .read()
+            .iter()
+            .find(|(j, c)| **c == conn && j.bare_str() == target.as_str())
+            .map(|(j, _)| j.clone())
     }
 
     // ---- carrying out --------------------------------------------------------------------------------------------
@@ -511,7 +527,6 @@ impl Node {
         }
     }
 }
-
 
 fn unix_now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())

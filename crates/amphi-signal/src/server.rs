@@ -242,7 +242,8 @@ impl Server {
             start_hubs(n, node);
             let mut here = Vec::new();
             for (name, domains) in &n.memory_links {
-                let target = nodes.get(name).ok_or_else(|| StartError::Settings(format!("no node {name} in this process")))?;
+                let target =
+                    nodes.get(name).ok_or_else(|| StartError::Settings(format!("no node {name} in this process")))?;
                 here.push((domains.clone(), target.clone()));
             }
             let links = Links::start(node, n.links.clone(), &here, Some(tls.clone()));
@@ -266,13 +267,18 @@ impl Server {
             Some((config, targets)) => {
                 let mut links = Vec::new();
                 for (id, target) in targets {
-                    links.push((id, match target {
-                        FocusTarget::Memory { node, jid } => {
-                            let node = nodes.get(&node).ok_or_else(|| StartError::Settings(format!("no node {node} in this process")))?;
-                            FocusLink::Memory(node.clone(), jid)
-                        }
-                        FocusTarget::Tcp { address, config } => FocusLink::Tcp { address, config },
-                    }));
+                    links.push((
+                        id,
+                        match target {
+                            FocusTarget::Memory { node, jid } => {
+                                let node = nodes
+                                    .get(&node)
+                                    .ok_or_else(|| StartError::Settings(format!("no node {node} in this process")))?;
+                                FocusLink::Memory(node.clone(), jid)
+                            }
+                            FocusTarget::Tcp { address, config } => FocusLink::Tcp { address, config },
+                        },
+                    ));
                 }
                 Some(focus_task::start(Focus::new(config, rand::random()), links, metrics.clone()))
             }
@@ -296,7 +302,8 @@ impl Server {
             }
         }
         let region_header = settings.front.as_ref().map_or_else(String::new, |f| f.settings.region_header.clone());
-        let health = Arc::new(HealthOf { nodes: order.clone(), has_focus: focus.is_some(), targets, metrics: metrics.clone() });
+        let health =
+            Arc::new(HealthOf { nodes: order.clone(), has_focus: focus.is_some(), targets, metrics: metrics.clone() });
         let app = Arc::new(Http {
             focus: focus_at,
             registry,
@@ -408,8 +415,11 @@ fn parts(n: &NodeSettings, tls: &Arc<ServerTls>) -> Parts {
             (h.name.clone(), host)
         })
         .collect();
-    let components =
-        n.components.iter().map(|c| (c.clone(), HostServices::new(c.clone(), &[], &[], Vec::new(), Vec::new()))).collect();
+    let components = n
+        .components
+        .iter()
+        .map(|c| (c.clone(), HostServices::new(c.clone(), &[], &[], Vec::new(), Vec::new())))
+        .collect();
     Parts {
         name: n.name.clone(),
         rooms: Arc::new(n.rooms.clone()),

@@ -85,10 +85,13 @@ pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 /// SHA-256 of a certificate, in lower-case hex: how peers are pinned.
 pub fn fingerprint(certificate: &[u8]) -> String {
     use std::fmt::Write as _;
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate).as_ref().iter().fold(String::new(), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate).as_ref().iter().fold(
+        String::new(),
+        |mut s, b| {
+            let _ = write!(s, "{b:02x}");
+            s
+        },
+    )
 }
 
 impl ServerTls {
@@ -96,11 +99,20 @@ impl ServerTls {
     ///
     /// # Errors
     /// If files are missing or broken.
-    pub fn load(source: CertificateSource, names: Vec<String>, want_client_certificate: bool) -> Result<Arc<Self>, TlsError> {
+    pub fn load(
+        source: CertificateSource,
+        names: Vec<String>,
+        want_client_certificate: bool,
+    ) -> Result<Arc<Self>, TlsError> {
         let identity = load(&source, &names)?;
         let server = server_config(&identity, want_client_certificate)?;
         let changed = changed(&source);
-        Ok(Arc::new(Self { source, names, current: RwLock::new(Current { server, identity, changed }), want_client_certificate }))
+        Ok(Arc::new(Self {
+            source,
+            names,
+            current: RwLock::new(Current { server, identity, changed }),
+            want_client_certificate,
+        }))
     }
 
     /// The current configuration.
@@ -195,8 +207,9 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn read(chain: &Path, key: &Path) -> Result<Identity, TlsError> {
     let text = |p: &Path| std::fs::read(p).map_err(|source| TlsError::File { path: p.to_owned(), source });
-    let certs: Vec<_> =
-        CertificateDer::pem_slice_iter(&text(chain)?).collect::<Result<_, _>>().map_err(|_| TlsError::Pem(chain.to_owned()))?;
+    let certs: Vec<_> = CertificateDer::pem_slice_iter(&text(chain)?)
+        .collect::<Result<_, _>>()
+        .map_err(|_| TlsError::Pem(chain.to_owned()))?;
     if certs.is_empty() {
         return Err(TlsError::Pem(chain.to_owned()));
     }
@@ -253,10 +266,20 @@ mod any {
 
     macro_rules! signatures {
         () => {
-            fn verify_tls12_signature(&self, m: &[u8], c: &CertificateDer<'_>, d: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+            fn verify_tls12_signature(
+                &self,
+                m: &[u8],
+                c: &CertificateDer<'_>,
+                d: &DigitallySignedStruct,
+            ) -> Result<HandshakeSignatureValid, Error> {
                 rustls::crypto::verify_tls12_signature(m, c, d, &provider().signature_verification_algorithms)
             }
-            fn verify_tls13_signature(&self, m: &[u8], c: &CertificateDer<'_>, d: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+            fn verify_tls13_signature(
+                &self,
+                m: &[u8],
+                c: &CertificateDer<'_>,
+                d: &DigitallySignedStruct,
+            ) -> Result<HandshakeSignatureValid, Error> {
                 rustls::crypto::verify_tls13_signature(m, c, d, &provider().signature_verification_algorithms)
             }
             fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -266,7 +289,14 @@ mod any {
     }
 
     impl ServerCertVerifier for AnyCertificate {
-        fn verify_server_cert(&self, _: &CertificateDer<'_>, _: &[CertificateDer<'_>], _: &ServerName<'_>, _: &[u8], _: UnixTime) -> Result<ServerCertVerified, Error> {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
             Ok(ServerCertVerified::assertion())
         }
         signatures!();
@@ -279,7 +309,12 @@ mod any {
         fn client_auth_mandatory(&self) -> bool {
             false
         }
-        fn verify_client_cert(&self, _: &CertificateDer<'_>, _: &[CertificateDer<'_>], _: UnixTime) -> Result<ClientCertVerified, Error> {
+        fn verify_client_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: UnixTime,
+        ) -> Result<ClientCertVerified, Error> {
             Ok(ClientCertVerified::assertion())
         }
         signatures!();

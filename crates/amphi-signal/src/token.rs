@@ -27,7 +27,10 @@ pub struct TokenSettings {
 
 impl std::fmt::Debug for TokenSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenSettings").field("algorithm", &self.algorithm).field("issuers", &self.issuers).finish_non_exhaustive()
+        f.debug_struct("TokenSettings")
+            .field("algorithm", &self.algorithm)
+            .field("issuers", &self.issuers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,7 +150,9 @@ fn read(claims: &serde_json::Map<String, Value>, room: Option<String>, sub: Opti
         Some([("id".to_owned(), Value::String(id))].into_iter().collect())
     });
     let features = of("features").and_then(Value::as_object).map(|f| {
-        f.iter().map(|(k, v)| (k.clone(), v == &Value::Bool(true) || v.as_str() == Some("true"))).collect::<BTreeMap<_, _>>()
+        f.iter()
+            .map(|(k, v)| (k.clone(), v == &Value::Bool(true) || v.as_str() == Some("true")))
+            .collect::<BTreeMap<_, _>>()
     });
     Claims {
         room,
@@ -189,7 +194,10 @@ mod tests {
         assert!(c.room_is_pattern);
         let f = c.features.unwrap();
         assert!(f["recording"] && !f["flip"]);
-        assert_eq!(check(&json!({"iss":"app","aud":"x","room":"*","sub":"*","user_id":"u"})).unwrap().user_id().as_deref(), Some("u"));
+        assert_eq!(
+            check(&json!({"iss":"app","aud":"x","room":"*","sub":"*","user_id":"u"})).unwrap().user_id().as_deref(),
+            Some("u")
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use amphi_room::{
     AddressList, ChatBudget, MainConfig, MucConfig, NodeConfig, Role, RoomLimits, TokenPolicy, VisitorNodeConfig,
 };
 use amphi_signal::{
-    Account, AddressLimit, CertificateSource, FocusProxy, FocusTarget, FrontServer, FrontSettings, HostAuth, HostSettings,
-    LinkSettings, NodeSettings, PeerSettings, Server, ServerSettings, ShardSettings, TokenSettings,
+    Account, AddressLimit, CertificateSource, FocusProxy, FocusTarget, FrontServer, FrontSettings, HostAuth,
+    HostSettings, LinkSettings, NodeSettings, PeerSettings, Server, ServerSettings, ShardSettings, TokenSettings,
 };
 use amphi_stanza::{FullJid, Limits};
 use amphi_xmpp::client::{ClientConfig, Credentials};
@@ -20,8 +20,8 @@ use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
 use crate::config::{
-    Certificate, Config, Focus, FocusAuthentication, FocusPlace, Host, Links, Login, Muc, MucKind, NickRule, Node, Peer,
-    Promotion, TokenKey, WhereNode,
+    Certificate, Config, Focus, FocusAuthentication, FocusPlace, Host, Links, Live, Login, Muc, MucKind, NickRule,
+    Node, Peer, Promotion, TokenKey, WhereNode,
 };
 
 /// How long clients get to hear of the end before their sockets close.
@@ -77,22 +77,18 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         shards: cores,
         shard: ShardSettings {
             negotiation_timeout: c.limits.login_time.0,
+            idle_timeout: c.limits.idle_time.0,
             hibernation: c.limits.resume_time.0,
             max_unacked: c.limits.unacked_stanzas as usize,
             max_unsent_bytes: c.limits.unsent_bytes.0 as usize,
-            limits: Limits {
-                bytes: c.limits.stanza_size.0 as usize,
-                depth: c.limits.stanza_depth as usize,
-                attrs: c.limits.stanza_attributes as usize,
-                ..Limits::default()
-            },
+            limits: Limits { bytes: c.limits.stanza_size.0 as usize, ..Limits::default() },
             admin_limits: Limits {
                 bytes: c.limits.privileged_stanza_size.0 as usize,
-                depth: c.limits.stanza_depth as usize,
-                attrs: c.limits.stanza_attributes as usize,
                 nodes: 512 * 1024,
+                ..Limits::default()
             },
             read_rate: u32::try_from(c.limits.client_rate.0).unwrap_or(u32::MAX),
+            fanout_share: c.limits.fanout_share,
             ..ShardSettings::default()
         },
         nodes,
@@ -107,8 +103,8 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         cors_origins: c.listen.cors_origins.clone(),
         page: PAGE,
         addresses: AddressLimit {
-            rate: c.limits.handshakes_per_address,
-            burst: c.limits.handshake_burst,
+            rate: c.limits.connects_per_address,
+            burst: c.limits.connect_burst_per_address,
             ..AddressLimit::default()
         },
         name: "amphi".to_owned(),
@@ -127,7 +123,8 @@ fn link_ports(c: &Config) -> anyhow::Result<BTreeMap<String, SocketAddr>> {
         if let WhereNode::Here { listen_s2s: Some(addr), .. } = &v.place {
             let mut addr = *addr;
             if addr.port() == 0 {
-                addr = TcpListener::bind(addr).and_then(|l| l.local_addr()).context("no free port for a server stream")?;
+                addr =
+                    TcpListener::bind(addr).and_then(|l| l.local_addr()).context("no free port for a server stream")?;
             }
             ports.insert(v.name.clone(), addr);
         }
@@ -139,28 +136,22 @@ fn front(c: &Config) -> anyhow::Result<Option<FrontServer>> {
     let Some(listen) = c.listen.front else { return Ok(None) };
     let mut there = HashMap::new();
     for v in &c.visitors.nodes {
-        if let WhereNode::Elsewhere { front: Some(url), .. } = &v.place {
-            there.insert(v.name.clone(), resolve(url)?);
+        if let WhereNode::Elsewhere { front: Some(addr), .. } = &v.place {
+            there.insert(v.name.clone(), *addr);
         }
     }
     Ok(Some(FrontServer {
         listen,
         settings: FrontSettings {
             region_header: c.listen.region_header.clone(),
-            trusted_proxies: c.listen.trusted_proxies.iter().map(|(ip, _)| *ip).chain([Ipv4Addr::LOCALHOST.into()]).collect(),
-            ..FrontSettings::default()
+            handshakes: c.limits.handshakes as usize,
+            waiting: c.limits.handshakes_waiting as usize,
+            head_timeout: c.limits.login_time.0,
+            trusted_proxies: c.listen.trusted_proxies.clone(),
         },
         tls: c.tls.front,
         there,
     }))
-}
-
-/// The address behind an HTTP base URL.
-fn resolve(url: &str) -> anyhow::Result<SocketAddr> {
-    use std::net::ToSocketAddrs as _;
-    let host = url.trim_start_matches("http://").trim_end_matches('/');
-    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    host.to_socket_addrs().with_context(|| format!("resolving {host}"))?.next().ok_or_else(|| anyhow!("{host} has no address"))
 }
 
 // ---- nodes -------------------------------------------------------------------------------------------------------------
@@ -290,7 +281,7 @@ fn node(
             listen: ports.get(&n.name).copied().filter(|_| !peers.is_empty()),
             peers,
             plain: false,
-            memory_bytes: 64 * 1024 * 1024,
+            memory_bytes: c.limits.link_bytes.0 as usize,
             retry: Duration::from_secs(1),
             dialback_secret: String::new(),
         },
@@ -301,12 +292,12 @@ fn node(
 
 /// Peers elsewhere: domains at the same place are one peer.
 fn peers(known: &BTreeMap<String, Peer>, whitelist: &[String], here: &[(String, Vec<String>)]) -> Vec<PeerSettings> {
-    let mut by_place: BTreeMap<(String, u16), PeerSettings> = BTreeMap::new();
+    let mut by_place: BTreeMap<String, PeerSettings> = BTreeMap::new();
     for (domain, p) in known {
-        let peer = by_place.entry((p.host.clone(), p.port)).or_insert_with(|| PeerSettings {
+        let peer = by_place.entry(p.address.clone()).or_insert_with(|| PeerSettings {
             domains: Vec::new(),
-            address: Some(format!("{}:{}", p.host, p.port)),
-            pins: p.fingerprint.iter().map(hex).collect(),
+            address: Some(p.address.clone()),
+            pins: p.fingerprint.iter().cloned().collect(),
             own: false,
             keep: true,
         });
@@ -319,14 +310,6 @@ fn peers(known: &BTreeMap<String, Peer>, whitelist: &[String], here: &[(String, 
         all.push(PeerSettings { domains: vec![d.clone()], address: None, pins: Vec::new(), own: false, keep: false });
     }
     all
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(64), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
 }
 
 fn auth(h: &Host) -> anyhow::Result<HostAuth> {
@@ -369,13 +352,15 @@ fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
     let mucs = n
         .mucs
         .iter()
-        .map(|m| muc(c, n, m).map_tokens(token.filter(|_| m.kind == MucKind::Meetings).map(|t| TokenPolicy {
-            allow_empty: t.allow_empty,
-            verify_domain: t.verify_domain,
-            require_room: t.require_room,
-            exempt: list(&m.token_whitelist),
-            ..TokenPolicy::default()
-        })))
+        .map(|m| {
+            muc(c, n, m).map_tokens(token.filter(|_| m.kind == MucKind::Meetings).map(|t| TokenPolicy {
+                allow_empty: t.allow_empty,
+                verify_domain: t.verify_domain,
+                require_room: t.require_room,
+                exempt: list(&m.token_whitelist),
+                ..TokenPolicy::default()
+            }))
+        })
         .collect();
     NodeConfig {
         role,
@@ -384,11 +369,11 @@ fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
         mucs,
         admins: n.admins.iter().cloned().collect(),
         limits: RoomLimits {
-            history: n.mucs.iter().map(|m| m.history as usize).max().unwrap_or(20),
+            history: c.limits.history as usize,
             audience_chat: ChatBudget {
                 person_burst: c.limits.audience_chat_burst,
                 person_every: c.limits.audience_chat_interval.0,
-                room_burst: c.limits.audience_chat_per_room.saturating_mul(2),
+                room_burst: c.limits.audience_chat_room_burst,
                 room_per_second: c.limits.audience_chat_per_room,
             },
             ..RoomLimits::default()
@@ -445,7 +430,11 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
     config.client_proxy = Some(c.component("focus"));
     config.visitors_enabled = c.visitors.enabled;
     config.require_muc_config_flag = f.require_muc_config_flag;
-    config.live = if f.enable_live_room { LiveReading::OnlyIfTrue } else { LiveReading::UnlessFalse };
+    config.live = match f.live {
+        Live::Ignore => LiveReading::Ignore,
+        Live::UnlessFalse => LiveReading::UnlessFalse,
+        Live::OnlyIfTrue => LiveReading::OnlyIfTrue,
+    };
     config.max_participants = c.stage;
     config.max_visitors_per_node = f.max_visitors_per_node;
     config.open_second_node_at = f.open_node_at;
@@ -454,6 +443,14 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
     config.notification_interval = f.notification_interval;
     config.initial_timeout = f.initial_timeout;
     config.reply_timeout = f.reply_timeout;
+    config.seat_timeout = f.seat_timeout;
+    config.return_hold = f.return_hold;
+    config.stage_memory = f.stage_memory;
+    config.vnode_lost_after = f.vnode_lost_after;
+    config.limits.conferences = c.limits.conferences as usize;
+    config.limits.admissions_per_second = c.limits.admissions_per_second;
+    config.limits.admission_burst = c.limits.admission_burst;
+    config.limits.request_bytes = c.limits.request_size.0 as usize;
     config.auto_owner = f.auto_owner;
     config.trusted_domains.clone_from(&f.trusted_domains);
     config.auth = match f.authentication {
@@ -463,7 +460,12 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
         }
         FocusAuthentication::Jwt => AuthConfig::Jwt { domain: f.login_domain.clone() },
     };
-    config.vnodes = c.visitors.nodes.iter().map(|v| VnodeConfig { domain: v.domain.clone(), ..VnodeConfig::new(&v.name) }).collect();
+    config.vnodes = c
+        .visitors
+        .nodes
+        .iter()
+        .map(|v| VnodeConfig { domain: v.domain.clone(), ..VnodeConfig::new(&v.name) })
+        .collect();
 
     let mut targets = Vec::new();
     let jid = |domain: &str| FullJid::parse(&format!("{}@{domain}/focus", f.user)).map_err(|e| anyhow!("focus: {e}"));
@@ -488,7 +490,7 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
     Ok(Some((config, targets)))
 }
 
-fn tcp(f: &Focus, domain: &str, (host, port): &(String, u16)) -> anyhow::Result<FocusTarget> {
+fn tcp(f: &Focus, domain: &str, address: &str) -> anyhow::Result<FocusTarget> {
     let password = f.password.obtain().context("password of the focus")?;
     let mut config = ClientConfig::new(
         domain,
@@ -497,6 +499,7 @@ fn tcp(f: &Focus, domain: &str, (host, port): &(String, u16)) -> anyhow::Result<
     config.resource = Some(f.user.clone());
     config.tls = amphi_xmpp::s2s::Tls::IfOffered;
     config.require_certificate = false;
-    config.plain_without_tls = host == "127.0.0.1" || host == "localhost" || host == "::1";
-    Ok(FocusTarget::Tcp { address: format!("{host}:{port}"), config: Box::new(config) })
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    config.plain_without_tls = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
+    Ok(FocusTarget::Tcp { address: address.to_owned(), config: Box::new(config) })
 }

@@ -38,7 +38,10 @@ pub(crate) struct Upgrade {
 }
 
 /// Reads until the head is complete. `None` when the peer closed or sent something that is no request.
-pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), region_header: &str) -> io::Result<Option<(Head, BytesMut)>> {
+pub(crate) async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    region_header: &str,
+) -> io::Result<Option<(Head, BytesMut)>> {
     let mut buf = BytesMut::with_capacity(1024);
     loop {
         if stream.read_buf(&mut buf).await? == 0 {
@@ -143,7 +146,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, b: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        b: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write_vectored(cx, b)
     }
     fn is_write_vectored(&self) -> bool {

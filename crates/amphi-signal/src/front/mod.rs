@@ -116,8 +116,11 @@ impl Front {
         match &self.tls {
             None => {
                 let mut socket = socket;
-                let Ok(Ok(Some((head, buf)))) =
-                    tokio::time::timeout(self.settings.head_timeout, head::read(&mut socket, &self.settings.region_header)).await
+                let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(
+                    self.settings.head_timeout,
+                    head::read(&mut socket, &self.settings.region_header),
+                )
+                .await
                 else {
                     return;
                 };
@@ -134,8 +137,11 @@ impl Front {
                     self.metrics.refuse("tls-handshake");
                     return;
                 };
-                let Ok(Ok(Some((head, buf)))) =
-                    tokio::time::timeout(self.settings.head_timeout, head::read(&mut stream, &self.settings.region_header)).await
+                let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(
+                    self.settings.head_timeout,
+                    head::read(&mut stream, &self.settings.region_header),
+                )
+                .await
                 else {
                     return;
                 };
@@ -161,7 +167,14 @@ impl Front {
         }
     }
 
-    async fn upgrade(&self, mut socket: Socket, head: Head, mut buf: BytesMut, peer: IpAddr, turn: tokio::sync::OwnedSemaphorePermit) {
+    async fn upgrade(
+        &self,
+        mut socket: Socket,
+        head: Head,
+        mut buf: BytesMut,
+        peer: IpAddr,
+        turn: tokio::sync::OwnedSemaphorePermit,
+    ) {
         let mut params = UrlParams::parse(&head.query);
         if let Some(t) = head::split_tenant(&head.path).0 {
             params.prefix = Some(t.to_lowercase());
@@ -187,7 +200,11 @@ impl Front {
             }
             None => {
                 self.metrics.refuse("unknown-node");
-                let _ = socket.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 18\r\nconnection: close\r\n\r\nUnknown signal node").await;
+                let _ = socket
+                    .write_all(
+                        b"HTTP/1.1 404 Not Found\r\ncontent-length: 18\r\nconnection: close\r\n\r\nUnknown signal node",
+                    )
+                    .await;
                 return;
             }
         };
@@ -238,7 +255,10 @@ impl Front {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-async fn tower_call(router: axum::Router, req: hyper::Request<hyper::body::Incoming>) -> Result<axum::response::Response, std::convert::Infallible> {
+async fn tower_call(
+    router: axum::Router,
+    req: hyper::Request<hyper::body::Incoming>,
+) -> Result<axum::response::Response, std::convert::Infallible> {
     use tower::ServiceExt as _;
     router.oneshot(req.map(axum::body::Body::new)).await
 }
@@ -297,4 +317,3 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     s.listen(65535)?;
     TcpListener::from_std(s.into())
 }
-

@@ -93,7 +93,12 @@ struct Memory {
 
 impl Links {
     /// Links of `node`: to nodes in this process, and to peers.
-    pub(crate) fn start(node: &Arc<Node>, settings: LinkSettings, here: &[(Vec<String>, Arc<Node>)], tls: Option<Arc<ServerTls>>) -> Arc<Self> {
+    pub(crate) fn start(
+        node: &Arc<Node>,
+        settings: LinkSettings,
+        here: &[(Vec<String>, Arc<Node>)],
+        tls: Option<Arc<ServerTls>>,
+    ) -> Arc<Self> {
         let mut routes = HashMap::new();
         for (domains, target) in here {
             let (tx, rx) = mpsc::unbounded_channel();
@@ -108,7 +113,11 @@ impl Links {
                 routes.insert(d.clone(), Route::Stream(i));
             }
         }
-        let secret = if settings.dialback_secret.is_empty() { uuid::Uuid::new_v4().to_string() } else { settings.dialback_secret.clone() };
+        let secret = if settings.dialback_secret.is_empty() {
+            uuid::Uuid::new_v4().to_string()
+        } else {
+            settings.dialback_secret.clone()
+        };
         let links = Arc::new(Self {
             node: Arc::downgrade(node),
             settings,
@@ -233,7 +242,10 @@ impl Links {
         for s in stanzas {
             node.metrics.refuse("link-lost");
             let request = s.kind() == StanzaKind::Iq && matches!(s.ty().as_deref(), Some("get" | "set"));
-            let Some(answer) = request.then(|| StanzaError::new(ErrorType::Wait, condition).answer(&s)).flatten() else { continue };
+            let Some(answer) = request.then(|| StanzaError::new(ErrorType::Wait, condition).answer(&s)).flatten()
+            else {
+                continue;
+            };
             if let Some((conn, bytes)) = node.route_local(answer) {
                 let node = node.clone();
                 tokio::spawn(async move { node.to_conn(conn, bytes).await });
@@ -264,7 +276,13 @@ impl Links {
 }
 
 /// Hands the stanzas of an in-memory link to their node.
-async fn relay(from: Arc<Node>, domains: Vec<String>, to: Arc<Node>, memory: Arc<Memory>, mut rx: mpsc::UnboundedReceiver<Stanza>) {
+async fn relay(
+    from: Arc<Node>,
+    domains: Vec<String>,
+    to: Arc<Node>,
+    memory: Arc<Memory>,
+    mut rx: mpsc::UnboundedReceiver<Stanza>,
+) {
     let state = PeerState::Up { fresh: true };
     let links = || from.links.get();
     if let Some(l) = links() {
@@ -276,7 +294,8 @@ async fn relay(from: Arc<Node>, domains: Vec<String>, to: Arc<Node>, memory: Arc
             memory.bytes.fetch_sub(s.raw().len(), Ordering::Relaxed);
             to.from_link(s).await;
         }
-        if rx.is_empty() && memory.overflowed.swap(false, Ordering::Relaxed)
+        if rx.is_empty()
+            && memory.overflowed.swap(false, Ordering::Relaxed)
             && let Some(l) = links()
         {
             l.state(&from.name, domains.clone(), state).await;

@@ -112,11 +112,22 @@ struct Conn {
 
 impl Conn {
     fn new() -> Self {
-        Self { socket: Socket::Gone, reader: StreamReader::new(limits()), buf: vec![0; 16 * 1024].into(), connected: false }
+        Self {
+            socket: Socket::Gone,
+            reader: StreamReader::new(limits()),
+            buf: vec![0; 16 * 1024].into(),
+            connected: false,
+        }
     }
 
     /// Carries out an output that concerns the connection; gives the others back.
-    async fn basic(&mut self, links: &Links, peer: usize, core: &mut Outgoing, o: OutgoingOutput) -> Option<OutgoingOutput> {
+    async fn basic(
+        &mut self,
+        links: &Links,
+        peer: usize,
+        core: &mut Outgoing,
+        o: OutgoingOutput,
+    ) -> Option<OutgoingOutput> {
         match o {
             OutgoingOutput::Connect => {
                 self.reader = StreamReader::new(limits());
@@ -154,7 +165,11 @@ impl Conn {
                         let fp = self.socket.peer_fingerprint();
                         let ok = p.accepts(fp.as_deref(), links.tls.as_deref());
                         if !ok && p.pinned() {
-                            tracing::warn!(domain = p.domains.first(), fingerprint = fp, "The certificate of a peer is not the pinned one.");
+                            tracing::warn!(
+                                domain = p.domains.first(),
+                                fingerprint = fp,
+                                "The certificate of a peer is not the pinned one."
+                            );
                         }
                         Input::Secured { certificate_ok: ok }
                     }
@@ -178,7 +193,11 @@ impl Conn {
     }
 
     /// Waits for bytes, a deadline or a command.
-    async fn wait(&mut self, core: &mut Outgoing, rx: Option<&mut mpsc::UnboundedReceiver<Command>>) -> Option<Command> {
+    async fn wait(
+        &mut self,
+        core: &mut Outgoing,
+        rx: Option<&mut mpsc::UnboundedReceiver<Command>>,
+    ) -> Option<Command> {
         let deadline = core.poll_timeout();
         // An event that is complete already comes before any waiting.
         if self.connected {
@@ -207,9 +226,7 @@ impl Conn {
             }
         };
         let (socket, buf, connected) = (&mut self.socket, &mut self.buf, self.connected);
-        let read = async {
-            if connected { socket.read(buf).await } else { std::future::pending().await }
-        };
+        let read = async { if connected { socket.read(buf).await } else { std::future::pending().await } };
         tokio::select! {
             c = command => return c,
             () = timer => core.handle(Instant::now(), Input::Tick),

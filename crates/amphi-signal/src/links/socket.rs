@@ -53,7 +53,9 @@ impl Socket {
 
     /// TLS as the client.
     pub(super) async fn secure_client(&mut self, config: Arc<rustls::ClientConfig>, domain: &str) -> io::Result<()> {
-        let Self::Plain(s) = std::mem::replace(self, Self::Gone) else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let Self::Plain(s) = std::mem::replace(self, Self::Gone) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         let name = ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?;
         *self = Self::Client(Box::new(tokio_rustls::TlsConnector::from(config).connect(name, s).await?));
         Ok(())
@@ -61,7 +63,9 @@ impl Socket {
 
     /// TLS as the server.
     pub(super) async fn secure_server(&mut self, config: Arc<rustls::ServerConfig>) -> io::Result<()> {
-        let Self::Plain(s) = std::mem::replace(self, Self::Gone) else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let Self::Plain(s) = std::mem::replace(self, Self::Gone) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         *self = Self::Server(Box::new(tokio_rustls::TlsAcceptor::from(config).accept(s).await?));
         Ok(())
     }

@@ -13,8 +13,8 @@ use amphi_xmpp::{StreamCondition, StreamError};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
-use super::{Resumption, Shard};
 use super::negotiate::condition;
+use super::{Resumption, Shard};
 use crate::front::ws::{self, WsEvent, WsReader};
 use crate::metrics::Kind;
 use crate::node::Node;
@@ -723,8 +723,15 @@ impl Conn {
         }
         let todo = match &*self.link.borrow() {
             Link::Hibernated(until) if *until <= now => Do::Expire,
-            Link::Up(..) if now.duration_since(self.last_read.get()) > shard.settings.idle_timeout && !self.session.borrow().admin => Do::Break,
-            Link::Up(..) if self.stalled.get().is_some_and(|t| now.duration_since(t) > shard.settings.idle_timeout) => Do::Break,
+            Link::Up(..)
+                if now.duration_since(self.last_read.get()) > shard.settings.idle_timeout
+                    && !self.session.borrow().admin =>
+            {
+                Do::Break
+            }
+            Link::Up(..) if self.stalled.get().is_some_and(|t| now.duration_since(t) > shard.settings.idle_timeout) => {
+                Do::Break
+            }
             _ => Do::Nothing,
         };
         match todo {

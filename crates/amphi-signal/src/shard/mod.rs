@@ -375,8 +375,13 @@ async fn sweep(shard: Rc<Shard>) {
         shard.bytes.publish(&shard.metrics.socket_bytes);
         shard.stanzas.publish(&shard.metrics.stanzas_out);
         // A tenth of the connections each second: the walk costs little and is late by ten seconds at most.
-        let list: Vec<Rc<Conn>> =
-            shard.conns.borrow().iter().filter(|(id, _)| (id.0 >> 8) % 10 == u64::from(round % 10)).map(|(_, c)| c.clone()).collect();
+        let list: Vec<Rc<Conn>> = shard
+            .conns
+            .borrow()
+            .iter()
+            .filter(|(id, _)| (id.0 >> 8) % 10 == u64::from(round % 10))
+            .map(|(_, c)| c.clone())
+            .collect();
         for c in list {
             c.sweep(&shard, now);
         }

@@ -42,14 +42,24 @@ pub(super) async fn run(shard: Rc<Shard>, new: Box<NewConn>) {
     let element = Limits { bytes: limits.element_bytes, depth: 16, attrs: 32, nodes: 256 };
     let (kind, security, framing) = match framing {
         // HTTP transports count as protected: TLS is ours or the proxy's (`consider_websocket_secure`).
-        NewFraming::WebSocket => (c2s::Framing::WebSocket, Security::Encrypted, Framing::WebSocket(WsReader::default())),
+        NewFraming::WebSocket => {
+            (c2s::Framing::WebSocket, Security::Encrypted, Framing::WebSocket(WsReader::default()))
+        }
         NewFraming::Tcp { trusted } => {
             let security = if trusted { Security::Trusted } else { Security::Plain };
             (c2s::Framing::Tcp, security, Framing::Tcp(Box::new(StreamReader::new(element))))
         }
     };
     let negotiation = Box::new(Negotiation::new(kind, security, params, limits));
-    let mut pending = Pending { shard: shard.clone(), node: node.clone(), transport, framing, buf: early, out: Vec::new(), limits: element };
+    let mut pending = Pending {
+        shard: shard.clone(),
+        node: node.clone(),
+        transport,
+        framing,
+        buf: early,
+        out: Vec::new(),
+        limits: element,
+    };
     let mut backend = NodeBackend::new(node.clone(), peer);
     let time = shard.settings.negotiation_timeout;
     let done = tokio::time::timeout(time, Box::pin(pending.negotiate(negotiation, &mut backend))).await;
@@ -102,7 +112,11 @@ fn bind(shard: &Shard, node: &Arc<Node>, b: c2s::Bound<Identity>) -> (Arc<Sessio
 }
 
 impl Pending {
-    async fn negotiate(&mut self, mut n: Box<Negotiation<Identity>>, backend: &mut NodeBackend) -> io::Result<Option<Done>> {
+    async fn negotiate(
+        &mut self,
+        mut n: Box<Negotiation<Identity>>,
+        backend: &mut NodeBackend,
+    ) -> io::Result<Option<Done>> {
         loop {
             // Elements first: the early bytes may hold some.
             let Some(event) = self.next_event()? else {
