@@ -172,6 +172,8 @@ pub struct Shadow {
     remotes: BTreeMap<String, Remote>,
     by_real: HashMap<FullJid, String>,
     opened: Option<Sync>,
+    /// Counts synchronisations here: the numbers in marks begin anew with every life of the main room.
+    round: u64,
     epoch: Option<String>,
     line: Option<Line>,
     visitors: HashMap<FullJid, Visitor>,
@@ -211,6 +213,7 @@ impl Shadow {
             remotes: BTreeMap::new(),
             by_real: HashMap::new(),
             opened: None,
+            round: 0,
             epoch: None,
             line: None,
             visitors: HashMap::new(),
