@@ -407,6 +407,17 @@ fn a_hand_that_goes_up_and_down_quickly_is_told_once_a_second_and_truly_in_the_e
 }
 
 #[test]
+fn who_enters_anew_without_leaving_has_its_hand_down() {
+    let (now, mut s) = open();
+    visit(&mut s, now);
+    s.visitor_presence(now, &full(VISITOR), &hand("1"));
+    let later = now + Duration::from_secs(5);
+    let a = s.visitor_joined(later, &full(VISITOR), "other", VisitorToken::default(), &presence("Ann"));
+    assert_eq!(raised(&a), [false]);
+    assert_eq!(s.visitors(), 1);
+}
+
+#[test]
 fn who_leaves_with_the_hand_down_is_not_mentioned() {
     let (now, mut s) = open();
     visit(&mut s, now);

@@ -31,12 +31,15 @@ impl Shadow {
         presence: &Stanza,
     ) -> Vec<ShadowAction> {
         self.no_visitors_at = None;
-        let v =
-            Visitor { nick: nick.to_owned(), name: None, token, hand: None, told: None, free: None, language: None };
-        if let Some(old) = self.visitors.insert(visitor.clone(), v) {
-            self.visitor_nicks.remove(&old.nick);
-            self.uncount(old.language.as_deref());
+        let old = self.visitors.remove(visitor);
+        if let Some(o) = &old {
+            self.visitor_nicks.remove(&o.nick);
+            self.uncount(o.language.as_deref());
         }
+        // Who enters anew without leaving may have lowered its hand by that.
+        let (told, free) = old.map_or((None, None), |o| (o.told, o.free));
+        let v = Visitor { nick: nick.to_owned(), name: None, token, hand: None, told, free, language: None };
+        self.visitors.insert(visitor.clone(), v);
         self.visitor_nicks.insert(nick.to_owned(), visitor.clone());
         self.visitor_presence(now, visitor, presence)
     }
