@@ -126,6 +126,15 @@ pub(crate) struct Run {
     pub(crate) audience_marks: Option<AudienceMarks>,
 }
 
+/// What a phase cost the server.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// CPU seconds.
+    cpu: f64,
+    /// Its length.
+    seconds: f64,
+}
+
 /// Numbers of the samples around the joins of the audience.
 pub(crate) struct AudienceMarks {
     pub(crate) start: usize,
@@ -276,7 +285,7 @@ impl Run {
         let end = self.sample("audience joins");
         let last_join = self.shared.last_join.load(Ordering::Relaxed);
         self.joins.seconds = last_join.saturating_sub(began) as f64 / 1e9;
-        let came = self.samples[end].joined.saturating_sub(self.samples[start].joined);
+        let came = self.samples[end].joins.saturating_sub(self.samples[start].joins);
         if self.joins.seconds > 0.0 {
             self.joins.per_second = came as f64 / self.joins.seconds;
         }
@@ -310,7 +319,7 @@ impl Run {
         let turns = if self.args.bare { self.args.bare_turns.clamp(1, self.args.lines.max(1)) } else { 1 };
         let mut bare = None;
         let mut all = Vec::new();
-        let (mut cost, mut delivered) = (0.0, 0);
+        let (mut cost, mut delivered) = (Some(Cost::default()), 0);
         for turn in 0..turns {
             let count = self.args.lines / turns + u64::from(turn < self.args.lines % turns);
             if count == 0 {
@@ -318,7 +327,7 @@ impl Run {
             }
             let rate = self.args.line_rate;
             let (cpu, n) = self.fan_out("lines", Command::Lines(count, rate), count);
-            cost += cpu.unwrap_or(f64::NAN);
+            cost = cost.zip(cpu).map(|(a, b)| Cost { cpu: a.cpu + b.cpu, seconds: a.seconds + b.seconds });
             delivered += n;
             if !self.args.bare {
                 continue;
@@ -326,6 +335,10 @@ impl Run {
             let sockets = self.shared.joined.load(Ordering::Relaxed) as usize;
             // Head of a server's frame beyond 125 bytes.
             let bytes = self.shared.line_bytes.load(Ordering::Relaxed) as usize + 4;
+            if n == 0 || sockets == 0 {
+                // Nothing to compare with; why is told by the rest of the report.
+                continue;
+            }
             let every = if rate > 0.0 { Duration::from_secs_f64(1.0 / rate) } else { Duration::ZERO };
             if bare.is_none() {
                 self.bar.set_message("bare writes: connecting");
@@ -335,7 +348,7 @@ impl Run {
             self.bar.set_message("bare writes");
             let took = process.turn(count, *bytes, every)?;
             let bare_us = took.cpu_ns as f64 / 1e3 / took.writes.max(1) as f64;
-            let server_us = cpu.filter(|_| n > 0).map(|cpu| cpu * 1e6 / n as f64);
+            let server_us = cpu.filter(|_| n > 0).map(|cost| cost.cpu * 1e6 / n as f64);
             all.push(ComparisonTurn {
                 server_us_per_delivery: server_us,
                 bare_us_per_write: bare_us,
@@ -343,9 +356,8 @@ impl Run {
                 bare: took,
             });
         }
-        if delivered > 0 && cost.is_finite() {
-            self.server.cpu_us_per_chat_delivery = Some(cost * 1e6 / delivered as f64);
-        }
+        (self.server.cpu_us_per_chat_delivery, self.server.net_cpu_us_per_chat_delivery) =
+            self.per_delivery(cost, delivered);
         if let Some((_, sockets, bytes)) = bare {
             let mut ratios: Vec<f64> = all.iter().filter_map(|t| t.ratio).collect();
             ratios.sort_by(f64::total_cmp);
@@ -362,11 +374,12 @@ impl Run {
             return;
         }
         let (cpu, n) = self.fan_out("presences", Command::Presences(count, self.args.presence_rate), count);
-        self.server.cpu_us_per_presence_delivery = cpu.filter(|_| n > 0).map(|cpu| cpu * 1e6 / n as f64);
+        (self.server.cpu_us_per_presence_delivery, self.server.net_cpu_us_per_presence_delivery) =
+            self.per_delivery(cpu, n);
     }
 
-    /// Lets the stage send and waits for the deliveries; returns CPU net of holding, and the number of deliveries.
-    fn fan_out(&mut self, phase: &'static str, command: Command, count: u64) -> (Option<f64>, u64) {
+    /// Lets the stage send and waits for the deliveries; returns what that cost, and the number of deliveries.
+    fn fan_out(&mut self, phase: &'static str, command: Command, count: u64) -> (Option<Cost>, u64) {
         let a = self.sample(phase);
         let sent = self.shared.sent.load(Ordering::Relaxed);
         let before = self.shared.delivered.load(Ordering::Relaxed);
@@ -381,9 +394,16 @@ impl Run {
         self.drain(phase, wanted);
         let b = self.sample(phase);
         let (a, b) = (&self.samples[a], &self.samples[b]);
-        let holding = self.idle.unwrap_or(0.0) * (b.t - a.t);
-        let cpu = a.server_cpu.zip(b.server_cpu).map(|(x, y)| (y - x - holding).max(0.0));
+        let cpu = a.server_cpu.zip(b.server_cpu).map(|(x, y)| Cost { cpu: y - x, seconds: b.t - a.t });
         (cpu, b.delivered - a.delivered)
+    }
+
+    /// Microseconds per delivery, gross and without the cost of holding. The net figure is too low where holding is mostly
+    /// pings, because clients that hear something do not ping.
+    fn per_delivery(&self, cost: Option<Cost>, deliveries: u64) -> (Option<f64>, Option<f64>) {
+        let Some(cost) = cost.filter(|_| deliveries > 0) else { return (None, None) };
+        let each = |seconds: f64| seconds.max(0.0) * 1e6 / deliveries as f64;
+        (Some(each(cost.cpu)), self.idle.map(|idle| each(cost.cpu - idle * cost.seconds)))
     }
 
     /// Waits until this many deliveries came, or none came for long.
@@ -436,6 +456,7 @@ impl Run {
         let sample = Sample {
             t: self.base.elapsed().as_secs_f64(),
             phase,
+            joins: self.shared.entered.load(Ordering::Relaxed),
             joined,
             delivered: self.shared.delivered.load(Ordering::Relaxed),
             server_cpu: self.server_cpu.iter_mut().map(CpuClock::read).sum::<Option<f64>>().filter(|_| watched),
