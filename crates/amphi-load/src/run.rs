@@ -54,6 +54,17 @@ fn check(args: &SignalingArgs) -> anyhow::Result<()> {
     if args.stage == 0 && (args.lines > 0 || args.presence > 0) {
         bail!("lines and presences need somebody on stage: give --stage, or --lines 0 --presence 0");
     }
+    if args.rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
+        bail!("--rate must be above 0; leave it out to join as fast as --concurrency allows");
+    }
+    for (name, value) in
+        [("settle", args.settle), ("hold", args.hold), ("join-timeout", args.join_timeout), ("drain", args.drain)]
+    {
+        // A week; beyond lies only what a typing mistake can mean.
+        if !(0.0..=604_800.0).contains(&value) {
+            bail!("--{name} {value}: must be from 0 to 604800 seconds");
+        }
+    }
     let wanted = u64::from(args.stage) + u64::from(args.audience) + SPARE_DESCRIPTORS;
     if process::descriptor_limit().is_some_and(|limit| limit < wanted) {
         bail!("{wanted} descriptors are needed: raise the limit (ulimit -n) or run several generators");
@@ -268,10 +279,7 @@ impl Run {
         // Moments at which the cost so far is noted: after the first part, before the last one.
         let (mut first, mut last) = (None, None);
         let until = Instant::now() + self.patience(n);
-        while self.shared.settled() < before + n
-            && Instant::now() < until
-            && !self.shared.broken.load(Ordering::Relaxed)
-        {
+        while self.shared.settled() < before + n && Instant::now() < until && !self.is_broken() {
             std::thread::sleep(LOOK);
             self.look("audience joins");
             let done = self.shared.settled() - before;
@@ -413,7 +421,7 @@ impl Run {
         let (mut seen, mut since) = (0, Instant::now());
         loop {
             let delivered = self.shared.delivered.load(Ordering::Relaxed);
-            if delivered >= wanted || self.shared.broken.load(Ordering::Relaxed) {
+            if delivered >= wanted || self.is_broken() {
                 return;
             }
             if delivered != seen {
@@ -430,10 +438,15 @@ impl Run {
 
     fn watch(&mut self, phase: &'static str, at_most: Duration, done: impl Fn(&Shared) -> bool) {
         let began = Instant::now();
-        while began.elapsed() < at_most && !done(&self.shared) && !self.shared.broken.load(Ordering::Relaxed) {
+        while began.elapsed() < at_most && !done(&self.shared) && !self.is_broken() {
             std::thread::sleep(LOOK.min(at_most.saturating_sub(began.elapsed())));
             self.look(phase);
         }
+    }
+
+    /// A thread of the engine has ended before its time: there is nothing left to wait for.
+    fn is_broken(&self) -> bool {
+        self.shared.broken.load(Ordering::Relaxed) || self.threads.iter().any(JoinHandle::is_finished)
     }
 
     fn look(&mut self, phase: &'static str) {
@@ -470,5 +483,51 @@ impl Run {
         self.bar.set_message(format!("{phase}, {failed} failed, {} delivered", sample.delivered));
         self.samples.push(sample);
         self.samples.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{LoadArgs, LoadCommand};
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        load: LoadArgs,
+    }
+
+    fn args(text: &str) -> SignalingArgs {
+        let words = ["load", "signaling"].into_iter().chain(text.split_whitespace());
+        match Cli::try_parse_from(words).unwrap().load.command {
+            LoadCommand::Signaling(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn impossible_wishes_are_refused_before_anything_is_opened() {
+        for (text, why) in [
+            ("--stage 0", "need somebody on stage"),
+            ("--rate 0", "--rate must be above 0"),
+            ("--settle NaN", "--settle"),
+            ("--audience 4000000000", "descriptors"),
+        ] {
+            let error = check(&args(text)).unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        assert!(check(&args("--stage 2 --audience 10 --rate 5")).is_ok());
+    }
+
+    #[test]
+    fn addresses_follow_from_the_domain_and_tls_turns_the_schemes() {
+        let s = script(&args("--domain meet.example --tls --vnode-url v1=ws://127.0.0.2:5290/x"), 1).unwrap();
+        assert_eq!((s.muc.as_str(), s.url.tls, s.url.port), ("conference.meet.example", true, 5280));
+        assert_eq!(s.admission, Admission::Iq("focus.meet.example".into()));
+        let place = s.place(Some("v1"));
+        assert_eq!((place.url.host.as_str(), place.url.tls), ("127.0.0.2", true));
+        assert!(script(&args("--vnode-url v1"), 1).is_err());
     }
 }
