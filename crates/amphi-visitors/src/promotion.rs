@@ -120,8 +120,8 @@ pub enum Requested {
     Approved(String),
     /// Waits for a moderator, who has to be told.
     Raised,
-    /// No longer waits; moderators have to be told.
-    Lowered,
+    /// No longer waits; moderators have to be told. The display name it waited under.
+    Lowered(Option<String>),
     /// Nothing changed.
     Same,
     /// Too many wait already.
@@ -155,6 +155,8 @@ enum Name {
     Issued { until: Instant },
     /// Used by a session, which keeps it.
     Held(FullJid),
+    /// That session has ended; for a while, one that continues it gets the name.
+    Left { session: FullJid, until: Instant },
 }
 
 /// Raised hands and names of one main room.
@@ -199,7 +201,7 @@ impl Promotions {
     pub fn deactivate(&mut self) {
         self.active = false;
         self.pending.clear();
-        self.names.retain(|_, n| matches!(n, Name::Held(_)));
+        self.names.retain(|_, n| !matches!(n, Name::Issued { .. }));
     }
 
     /// Hands that wait, oldest first.
@@ -223,7 +225,10 @@ impl Promotions {
     }
 
     fn expire(&mut self, now: Instant) {
-        self.names.retain(|_, n| !matches!(n, Name::Issued { until } if *until <= now));
+        self.names.retain(|_, n| match n {
+            Name::Issued { until } | Name::Left { until, .. } => *until > now,
+            Name::Held(_) => true,
+        });
     }
 
     /// Gives out a name; `false` when there are too many.
@@ -247,7 +252,7 @@ impl Promotions {
         let at = self.pending.iter().position(|p| p.visitor == r.jid && p.node == node);
         if !r.raised() {
             return match at.and_then(|i| self.pending.remove(i)) {
-                Some(_) => Requested::Lowered,
+                Some(p) => Requested::Lowered(p.nick),
                 None => Requested::Same,
             };
         }
@@ -308,12 +313,14 @@ impl Promotions {
         gone.into()
     }
 
-    /// A session has ended for good: what it held opens nothing any more.
-    pub fn session_gone(&mut self, session: &FullJid) {
+    /// A session has ended. What it held opens nothing any more but for a session that continues it, if that comes soon.
+    pub fn session_gone(&mut self, now: Instant, session: &FullJid) {
+        self.expire(now);
         if let Some(local) = session.local()
             && matches!(self.names.get(local), Some(Name::Held(s)) if s == session)
         {
-            self.names.remove(local);
+            let left = Name::Left { session: session.clone(), until: now + self.limits.name_ttl };
+            self.names.insert(local.to_owned(), left);
         }
     }
 
@@ -324,10 +331,11 @@ impl Promotions {
         match self.names.get_mut(local) {
             None => false,
             Some(Name::Held(by)) if by == a.session => true,
-            Some(Name::Held(by)) => {
+            Some(name @ (Name::Held(_) | Name::Left { .. })) => {
+                let (Name::Held(by) | Name::Left { session: by, .. }) = &*name else { return false };
                 let continued = a.previous.is_some_and(|p| p == by);
                 if continued {
-                    *by = a.session.clone();
+                    *name = Name::Held(a.session.clone());
                 }
                 continued
             }

@@ -150,6 +150,10 @@ impl MainLinks {
         r: PromotionRequest,
         out: &mut Vec<Action>,
     ) -> Result<(), StanzaError> {
+        // A node speaks for its own visitors only.
+        if FullJid::parse(&r.jid).map_or(true, |j| j.domain() != node) {
+            return Err(StanzaError::new(ErrorType::Modify, Condition::BadRequest).text("Not a visitor of this node"));
+        }
         let (visitor, nick) = (r.jid.clone(), r.nick.clone());
         match self.promotions.request(now, node, r, || (self.uuid)().to_string()) {
             Requested::Same => {}
@@ -157,7 +161,7 @@ impl MainLinks {
                 let kept = self.promotions.pending().find(|p| p.visitor == visitor).and_then(|p| p.nick.clone());
                 self.tell_hand(&visitor, kept.as_deref(), true, None, out);
             }
-            Requested::Lowered => self.tell_hand(&visitor, nick.as_deref(), false, None, out),
+            Requested::Lowered(nick) => self.tell_hand(&visitor, nick.as_deref(), false, None, out),
             Requested::Approved(username) => {
                 let pending = crate::promotion::Pending { visitor, node: node.to_owned(), nick };
                 self.respond(Answer { pending, username, allow: true }, out);

@@ -16,10 +16,12 @@ impl MainLinks {
 
     /// Somebody entered the stage; `presence` is what it sent.
     pub fn occupant_joined(&mut self, now: Instant, o: &Occupant<'_>, presence: &Stanza) -> Vec<Action> {
-        let mut out = Vec::new();
         if !self.mirrors(o) {
-            return out;
+            return Vec::new();
         }
+        // A successor under the same nick: the other one has to be gone before roles are told.
+        let other = self.roster.get(o.nick).is_some_and(|m| m.real != *o.real);
+        let mut out = if other { self.occupant_left(now, o.nick) } else { Vec::new() };
         self.roster.put(o.nick, o.real.clone(), o.moderator, presence.clone(), self.state.hide_names);
         if o.moderator {
             self.update_nodes(now, Change::Moderators, &mut out);
@@ -87,6 +89,9 @@ impl MainLinks {
             node.left.pop_front();
         }
         self.unconfirmed(now, node);
+        if node.left.len() * 2 > self.config.unconfirmed && node.check_at.is_some() {
+            node.check_at = Some(now);
+        }
     }
 
     /// Calls `f` for every node, taken out of the table meanwhile.

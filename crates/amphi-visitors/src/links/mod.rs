@@ -53,8 +53,8 @@ pub struct MainConfig {
     pub lines: usize,
     /// Bytes of kept lines; the oldest go first. Default 1 MiB.
     pub line_bytes: usize,
-    /// Occupants that left and whose leaving a node has not confirmed yet; with more, the node is synchronised anew.
-    /// Default 1024.
+    /// Occupants that left and whose leaving a node has not confirmed yet; with half as many it is asked to confirm, with
+    /// more the oldest are forgotten. Default 1024.
     pub unconfirmed: usize,
     /// How long a node may take to answer an IQ before it is synchronised anew. Doubles up to a minute. Default 10 s.
     pub answer_within: Duration,
@@ -107,11 +107,6 @@ pub enum Action {
         nick: String,
         /// The message.
         stanza: Stanza,
-    },
-    /// Set `metadata.visitors.promoted[endpoint] = true` and broadcast it.
-    Promoted {
-        /// Endpoint id.
-        endpoint: String,
     },
     /// Set `metadata.visitors.transcribingLanguages` and `transcribingCount`; sent on change only.
     Transcribing(TranscriptionLanguages),
@@ -234,8 +229,8 @@ impl MainLinks {
     }
 
     /// A session of the main node has ended for good.
-    pub fn session_gone(&mut self, session: &FullJid) {
-        self.promotions.session_gone(session);
+    pub fn session_gone(&mut self, now: Instant, session: &FullJid) {
+        self.promotions.session_gone(now, session);
     }
 
     fn node_by_muc(&self, domain: &str) -> Option<&Node> {

@@ -66,6 +66,8 @@ pub(super) struct Node {
     pub(super) down: Option<Instant>,
     /// Whether the link was ever reported up.
     pub(super) was_up: bool,
+    /// The link was lost since the focus connected the node: perhaps the node, too, and its room.
+    pub(super) lost: bool,
     /// Something happened while the link was down.
     pub(super) missed: bool,
     /// The node said that it has no room for us: only a new connect-vnode helps.
@@ -76,6 +78,12 @@ pub(super) struct Node {
     pub(super) left: VecDeque<(u64, String, FullJid)>,
     /// Last chat line sent.
     pub(super) cursor: u64,
+    /// Last line that went as history: it and all before are not sent as chat.
+    pub(super) base: u64,
+    /// History was sent, or lost, and its arrival is not confirmed.
+    pub(super) owed_history: bool,
+    /// Number of the `update` that began the last synchronisation: answers to earlier IQs are about another room.
+    pub(super) since: u64,
     /// The `connect` that ends the running synchronisation. Chat waits for its answer, which says what the node has.
     pub(super) syncing: Option<Awaited>,
     /// The checkpoint whose answer is awaited.
@@ -96,11 +104,15 @@ impl Node {
             kind: Kind::Unknown,
             down: None,
             was_up: false,
+            lost: false,
             missed: false,
             roomless: false,
             told: BTreeMap::new(),
             left: VecDeque::new(),
             cursor: 0,
+            base: 0,
+            owed_history: false,
+            since: 0,
             syncing: None,
             checking: None,
             check_at: None,

@@ -1,6 +1,6 @@
 //! Telling a node everything, finding out what it has, and giving it up (`spec/signaling.md` 4.5, 4.13).
 //!
-//! One synchronisation is `update`, history, presences, `connect`; its marks let a node of ours drop whom it was not told
+//! One synchronisation is the leaving of those who are gone, `update`, history, presences, `connect`; its marks let a node of ours drop whom it was not told
 //! again. Chat waits for the answer, which says which line such a node has last. A stock node is told by name who left.
 
 use std::time::{Duration, Instant};
@@ -24,12 +24,14 @@ impl MainLinks {
         }
         let Some(addr) = NodeAddresses::new(vnode, &self.addr.muc_prefix, &self.addr.node_suffix) else { return out };
         let known = self.nodes.remove(vnode);
-        // A room that was not lost has its history already.
-        let history = known.as_ref().is_none_or(|n| n.roomless || n.down.is_some() || n.tries > 0);
+        // A stock node would store the history twice, so it gets it only if its room was lost. One of ours knows.
+        let history = known.as_ref().is_none_or(|n| n.kind == Kind::Ours || n.roomless || n.lost || n.silent.is_some());
         let mut node = known.unwrap_or_else(|| Node::new(addr));
         // The focus has a connection to it, so it is worth a try, whatever was reported of the link.
         node.down = None;
         node.roomless = false;
+        node.owed_history |= history;
+        node.lost = false;
         self.sync(now, &mut node, history, &mut out);
         self.nodes.insert(vnode.to_owned(), node);
         self.promotions.activate();
@@ -69,7 +71,8 @@ impl MainLinks {
         Some(node)
     }
 
-    /// The link to the MUC host of a node came up. `fresh`: nothing sent earlier may be relied upon.
+    /// The link to the MUC host of a node came up. A loss is reported by [`MainLinks::link_down`] before; without that, the
+    /// first report after connect-vnode counts as the opening of the link, in which nothing was lost. `fresh`: nothing sent earlier may be relied upon.
     pub fn link_up(&mut self, now: Instant, domain: &str, fresh: bool) -> Vec<Action> {
         let mut out = Vec::new();
         let Some(vnode) = self.vnode_of(domain) else { return out };
@@ -77,12 +80,13 @@ impl MainLinks {
         let first = !node.was_up && node.down.is_none();
         node.was_up = true;
         node.down = None;
+        node.lost |= fresh;
         if node.roomless {
             // Its room comes with the focus, who says so.
-        } else if fresh && !(first && node.syncing.is_some()) {
-            self.sync(now, &mut node, false, &mut out);
-        } else if node.missed {
-            self.sync(now, &mut node, false, &mut out);
+        } else if node.missed || (fresh && !(first && node.syncing.is_some())) {
+            // Without a loss, what was sent before arrives; a stock node would store a second history as well.
+            let history = fresh && node.owed_history && node.kind != Kind::Stock;
+            self.sync(now, &mut node, history, &mut out);
         } else {
             node.silent = None;
             for a in [&mut node.syncing, &mut node.checking].into_iter().flatten() {
@@ -99,6 +103,7 @@ impl MainLinks {
             && let Some(node) = self.nodes.get_mut(&vnode)
         {
             node.down.get_or_insert(now);
+            node.lost = true;
         }
         Vec::new()
     }
@@ -121,7 +126,8 @@ impl MainLinks {
             let lost = [node.down, node.silent].into_iter().flatten().min();
             if lost.is_some_and(|t| now >= t + self.config.unreachable_after) {
                 self.nodes.insert(vnode.clone(), node);
-                self.forget(&vnode, &mut out);
+                // Should it be alive after all, its visitors must not wait in a room that nobody tells anything.
+                out.extend(self.disconnect_vnode(now, &vnode));
                 out.push(Action::NodeLost { vnode });
                 continue;
             }
@@ -130,7 +136,8 @@ impl MainLinks {
                 if late {
                     node.silent.get_or_insert(now);
                     node.tries += 1;
-                    self.sync(now, &mut node, false, &mut out);
+                    let history = node.owed_history && node.kind == Kind::Ours;
+                    self.sync(now, &mut node, history, &mut out);
                 } else if node.check_at.is_some_and(|t| t <= now) {
                     self.check(now, &mut node, &mut out);
                 }
@@ -164,6 +171,9 @@ impl MainLinks {
                 return;
             }
             if is("item-not-found") && node.kind != Kind::Stock {
+                if n < node.since {
+                    return;
+                }
                 node.roomless = true;
                 node.told.clear();
                 node.left.clear();
@@ -179,23 +189,20 @@ impl MainLinks {
             node.checking = None;
         }
         let support = support_of(iq);
-        if support.is_some() {
-            node.kind = Kind::Ours;
+        match (&support, error) {
+            (Some(_), _) => node.kind = Kind::Ours,
+            // Ours say so in every answer to what a synchronisation sends; a ping tells nothing.
+            (None, None) if node.syncing.is_some() && n >= node.since => node.kind = Kind::Stock,
+            _ => {}
         }
         if node.syncing.is_none_or(|a| a.n != n) {
             return;
         }
         node.syncing = None;
-        match support {
-            Some(s) => {
-                if let Some(l) = s.line
-                    && l.epoch == self.epoch
-                {
-                    node.cursor = l.seq.min(self.lines.last());
-                }
-            }
-            None if error.is_none() => node.kind = Kind::Stock,
-            None => {}
+        node.owed_history = false;
+        if let Some(s) = support {
+            let has = s.line.filter(|l| l.epoch == self.epoch).map_or(0, |l| l.seq);
+            node.cursor = has.clamp(node.base, self.lines.last());
         }
         self.send_lines(now, node, out);
     }
@@ -205,16 +212,8 @@ impl MainLinks {
         self.syncs += 1;
         let sync = Sync { epoch: self.epoch.clone(), n: self.syncs, digest: self.roster.digest() };
         let Some(shadow) = self.shadow(&node.addr) else { return };
-        let update = Update { sync: Some(sync.clone()), ..self.full_update() };
-        out.extend(self.link_iq(&node.addr, Payload::Update(Box::new(update))).map(|(_, s)| Action::Send(s)));
-        if history {
-            for e in self.lines.after(0) {
-                if let Some(h) = &e.history {
-                    out.push(Action::Send(self.marked(node, h, e.seq, &node.addr.muc)));
-                }
-            }
-            node.cursor = self.lines.last();
-        }
+        node.since = self.ids + 1;
+        // Who left goes first: a node takes the role of a nick with it, which the update may give to a successor.
         let gone = std::mem::take(&mut node.left).into_iter().map(|(_, n, r)| (n, r));
         let stale = node.told.iter().filter(|(n, r)| self.roster.get(n).is_none_or(|m| m.real != **r));
         let gone: Vec<_> = gone.chain(stale.map(|(n, r)| (n.clone(), r.clone()))).collect();
@@ -228,6 +227,17 @@ impl MainLinks {
                 out.push(Action::Send(unavailable(real.as_str(), to.as_str())));
             }
             node.left.push_back((mark, nick, real));
+        }
+        let update = Update { sync: Some(sync.clone()), ..self.full_update() };
+        out.extend(self.link_iq(&node.addr, Payload::Update(Box::new(update))).map(|(_, s)| Action::Send(s)));
+        if history {
+            for e in self.lines.after(0) {
+                if let Some(h) = &e.history {
+                    out.push(Action::Send(self.marked(node, h, e.seq, &node.addr.muc)));
+                }
+            }
+            node.base = self.lines.last();
+            node.cursor = node.base;
         }
         node.told.clear();
         let password = self.state.settings.password.as_deref();
@@ -305,8 +315,9 @@ impl MainLinks {
     pub(super) fn resync(&mut self, now: Instant, host: &str, out: &mut Vec<Action>) {
         let Some(vnode) = self.nodes.iter().find(|(_, n)| n.addr.host == host).map(|(v, _)| v.clone()) else { return };
         let Some(mut node) = self.nodes.remove(&vnode) else { return };
+        let history = node.owed_history;
         if node.reachable() && node.syncing.is_none() {
-            self.sync(now, &mut node, false, out);
+            self.sync(now, &mut node, history, out);
         }
         self.nodes.insert(vnode, node);
     }

@@ -97,14 +97,16 @@ impl Shadow {
         vec![ShadowAction::Deliver(self.local(message, nick.as_deref()))]
     }
 
-    /// A line of the main room's history, addressed to the host of this room's MUC. It counts only before the room is
-    /// opened for the first time; later, the room has a history of its own.
+    /// A line of the main room's history, addressed to the host of this room's MUC. Once the room is open it has a history
+    /// of its own: then only a line with a number can be told to be news, and visitors get it, delay and all.
     pub fn main_history(&mut self, from: &Jid, message: &Stanza) -> Vec<ShadowAction> {
         let mine = self.main_room.as_ref().is_some_and(|r| r.as_str() == from.bare_str());
-        if !mine || self.connected || !self.next_line(message) {
+        let late = self.connected && line_of(message).is_none();
+        if !mine || late || !self.next_line(message) {
             return Vec::new();
         }
-        vec![ShadowAction::History(self.local(message, from.resource()))]
+        let line = self.local(message, from.resource());
+        vec![if self.connected { ShadowAction::Deliver(line) } else { ShadowAction::History(line) }]
     }
 
     /// Whether this line is newer than all before; lines of stock peers have no numbers.
