@@ -145,6 +145,8 @@ fn expect(w: &mut World, names: &mut Names, who: &str, xml: &str, skip: bool) {
 }
 
 fn step(w: &mut World, names: &mut Names, line: &str) {
+    let filled_line = filled(line, names);
+    let line = if line.starts_with("client ") { &filled_line } else { line };
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
         ["node", "main"] => w.add_node("main", world::main_config()),
