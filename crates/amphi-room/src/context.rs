@@ -56,13 +56,13 @@ impl Cx<'_> {
         }
     }
 
-    /// Sends a stanza towards its `to`, over a link or to a component.
     /// A login under this name is let onto the stage of the room.
     pub(crate) fn promise(&mut self, room: BareJid, username: String) {
         let ttl = amphi_visitors::PromotionLimits::default().name_ttl;
         self.push(Output::Promised { room, username, ttl });
     }
 
+    /// Sends a stanza towards its `to`, over a link or to a component.
     pub(crate) fn route(&mut self, stanza: Stanza) {
         self.push(Output::Route(stanza));
     }

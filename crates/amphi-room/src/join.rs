@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use amphi_stanza::{Stanza, ns};
+use bytes::Bytes;
 
 use crate::context::{Cx, Request};
 use crate::error::RoomError;
@@ -72,7 +73,7 @@ impl Room {
     fn judge(&mut self, cx: &mut Cx<'_>, join: &Join) -> Result<Verdict, RoomError> {
         let service = self.service(cx.cfg);
         let peer = &join.peer;
-        let admin = peer.session.as_ref().is_some_and(|s| s.admin) || cx.cfg.is_admin(&peer.jid);
+        let admin = peer.is_admin(cx.cfg);
         let focus = admin && join.nick == "focus";
         if let Some(access) = &service.access
             && !admin
@@ -152,10 +153,10 @@ impl Room {
         match shadow_role {
             // The main node decides who moderates; a shadow room only shows it.
             Some(MucRole::Moderator) => return Affiliation::Owner,
-            Some(_) => return self.affiliation(cx.cfg, &peer.jid),
+            Some(_) => return self.affiliation_of(cx.cfg, peer),
             None => {}
         }
-        let known = self.affiliation(cx.cfg, &peer.jid);
+        let known = self.affiliation_of(cx.cfg, peer);
         let by_token = if self.settings.members_only && known < Affiliation::Member {
             None
         } else {
@@ -193,7 +194,8 @@ impl Room {
             affiliation: entry.affiliation,
             traits: entry.traits,
             seq,
-            presence: stanza.raw().clone(),
+            // A copy, exactly as long as it is: the received bytes are part of a larger buffer.
+            presence: Bytes::copy_from_slice(stanza.raw()),
             machine,
             peer,
         };

@@ -76,6 +76,9 @@ impl Room {
             return self.message_of_outsider(cx, rq);
         };
         let body = rq.plain("body").is_some();
+        if body && !self.may_chat(&o) {
+            return cx.refuse(rq, &RoomError::ChatRestricted);
+        }
         if !body && rq.plain("subject").is_some() {
             return self.change_subject(cx, rq, &o);
         }
@@ -93,6 +96,19 @@ impl Room {
         let said = cleaned(rq.stanza).stanza();
         let kept = self.say(cx, &o, &said);
         self.mirror_message(cx, &o, &said, kept.as_ref());
+    }
+
+    /// Whether somebody may write to all while the chat is restricted (`spec/signaling.md` 3.7).
+    fn may_chat(&self, o: &Occupant) -> bool {
+        let restricted = self.metadata.get("permissions").and_then(|p| p.get("groupChatRestricted"));
+        if restricted != Some(&serde_json::Value::Bool(true)) || o.traits.admin {
+            return true;
+        }
+        let claims = o.peer.session.as_ref().and_then(|s| s.claims.as_ref());
+        match claims.and_then(|c| c.features.as_ref()) {
+            Some(features) => features.get("send-groupchat") == Some(&true),
+            None => o.role == MucRole::Moderator,
+        }
     }
 
     /// Delivers what an occupant says to everybody here, itself included. Returns the form that the history keeps.

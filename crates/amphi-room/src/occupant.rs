@@ -7,6 +7,7 @@ use amphi_stanza::{FullJid, Jid, Stanza};
 use bytes::Bytes;
 
 use crate::Session;
+use crate::config::NodeConfig;
 
 /// Role in the room (XEP-0045 §5.1), with the one that Jitsi adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,6 +126,11 @@ impl Peer {
     /// The address of an occupant or of somebody who wants to become one.
     pub(crate) fn full(&self) -> Option<FullJid> {
         self.jid.as_full()
+    }
+
+    /// Whether this is an administrator. Only a connection of this node can be one, whatever a link says.
+    pub(crate) fn is_admin(&self, cfg: &NodeConfig) -> bool {
+        self.session.as_ref().is_some_and(|s| s.admin || cfg.is_admin(&self.jid))
     }
 
     /// Bare real address.

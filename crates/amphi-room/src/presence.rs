@@ -5,6 +5,7 @@ use std::sync::Arc;
 use amphi_stanza::{BareJid, Frame, Rewrite, Stanza, XmlWriter, ns};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 
 use crate::context::{Cx, Request, occupant_jid};
 use crate::occupant::{Affiliation, MucRole, Occupant, Peer};
@@ -156,7 +157,7 @@ impl Room {
     pub(crate) fn presence_update(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>, nick: &Arc<str>) {
         let stanza = self.clean_presence(rq.peer, rq.stanza);
         let Some(o) = self.roster.get_mut(nick) else { return };
-        let before = std::mem::replace(&mut o.presence, stanza.raw().clone());
+        let before = std::mem::replace(&mut o.presence, Bytes::copy_from_slice(stanza.raw()));
         self.before_presence_change(cx, nick, &stanza, &before);
         self.show(cx, nick, &stanza, &Note::default());
     }

@@ -130,6 +130,11 @@ impl Room {
         self.affiliations.get(&bare).copied().unwrap_or(Affiliation::None)
     }
 
+    /// The affiliation of whoever is speaking.
+    pub(crate) fn affiliation_of(&self, cfg: &NodeConfig, peer: &Peer) -> Affiliation {
+        if peer.is_admin(cfg) { Affiliation::Owner } else { self.affiliation(cfg, &peer.jid) }
+    }
+
     /// The occupant that a stanza is from.
     pub(crate) fn sender(&self, rq: &Request<'_>) -> Option<&Occupant> {
         self.roster.by_real(&rq.peer.jid)

@@ -190,7 +190,7 @@ impl Room {
         e: Element<'_>,
         set: bool,
     ) -> Result<(), RoomError> {
-        if !cx.cfg.is_admin(&rq.peer.jid) || self.sender(rq).is_none() {
+        if !rq.peer.is_admin(cx.cfg) || self.sender(rq).is_none() {
             return Err(RoomError::Forbidden);
         }
         let mut answers = Vec::new();

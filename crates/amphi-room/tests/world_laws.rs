@@ -191,3 +191,57 @@ fn a_visitors_join_is_a_fixed_number_of_outputs() {
     // Roster, own presence, group, the focus, subject.
     assert_eq!(costs[0], 5);
 }
+
+/// Hostile input costs its sender an error at most.
+#[test]
+fn odd_stanzas_do_no_harm() {
+    let mut w = World::default();
+    w.add_node("main", world::main_config());
+    w.add_node("v1", world::node_config("v1"));
+    w.add_client("focus", world::session("focus@auth.meet.example/focus"));
+    w.add_client("eve", world::session("eve@meet.example/r"));
+    w.send("focus", &join("focus"));
+    w.send("eve", &join("eve"));
+    let kinds = ["message", "presence", "iq"];
+    let types = ["", "get", "set", "result", "error", "groupchat", "chat", "unavailable", "subscribe", "probe", "odd"];
+    let tos = [
+        ROOM,
+        "demo@conference.meet.example/focus",
+        "demo@conference.meet.example/eve",
+        "demo@conference.meet.example/other",
+        "metadata.meet.example",
+        "visitors.meet.example",
+        "conference.meet.example",
+        "new@conference.meet.example/eve",
+    ];
+    let payloads = [
+        "",
+        "<x xmlns='http://jabber.org/protocol/muc'/>",
+        "<query xmlns='http://jabber.org/protocol/muc#admin'><item/></query>",
+        "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'><field/></x></query>",
+        "<query xmlns='http://jabber.org/protocol/disco#info' node='a'/>",
+        "<seats xmlns='urn:amphi:seats:0' limit='-1'><reserve/></seats>",
+        "<room_metadata xmlns='http://jitsi.org/jitmeet' room='demo@conference.meet.example'>[[[</room_metadata>",
+        "<visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><connect-vnode vnode='v1'/></visitors>",
+        "<visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><promotion-request jid='x'/></visitors>",
+        "<json-message xmlns='http://jitsi.org/jitmeet'>{\"type\":\"visitors\",\"action\":7}</json-message>",
+        "<error type='wait'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>",
+        "<body>x</body><subject>y</subject>",
+    ];
+    for k in kinds {
+        for t in types {
+            for to in tos {
+                for p in payloads {
+                    for id in ["", " id='i'"] {
+                        let ty = if t.is_empty() { String::new() } else { format!(" type='{t}'") };
+                        w.send("eve", &format!("<{k} to='{to}'{ty}{id}>{p}</{k}>"));
+                        w.drain();
+                    }
+                }
+            }
+        }
+    }
+    // The focus is still there, and Eve may come in again.
+    w.send("eve", &join("eve"));
+    assert!(w.inbox("eve").iter().any(|s| s.attr("from").as_deref() == Some("demo@conference.meet.example/focus")));
+}

@@ -210,6 +210,7 @@ impl World {
                 }
             }
             Output::Route(s) => self.route(node, s),
+            Output::Promised { .. } => {}
         }
     }
 
