@@ -80,6 +80,10 @@ impl Cx<'_> {
             "iq" => "iq",
             _ => return,
         };
+        // Nothing but answers to IQs goes from a visitor node to people on stage (spec/signaling.md 4.6).
+        if name != "iq" && !rq.peer.is_local() && self.cfg.node().is_some() {
+            return;
+        }
         let ty = rq.stanza.ty();
         if ty.as_deref() == Some("error") || (name == "iq" && ty.as_deref() == Some("result")) {
             return;

@@ -327,5 +327,5 @@ fn machine_of(stanza: &Stanza) -> Option<String> {
 
 /// Presence of somebody who leaves without a word.
 pub(crate) fn unavailable() -> Stanza {
-    Stanza::authored(bytes::Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>"))
+    Stanza::authored(Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>"))
 }

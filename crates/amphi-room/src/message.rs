@@ -48,6 +48,9 @@ impl Room {
             if rq.peer.full().is_some_and(|f| self.is_bounce_of_node(&f)) {
                 return;
             }
+            if self.error_from_main(cx, rq) {
+                return;
+            }
             return self.bounced(cx, rq);
         }
         match (rq.to.resource(), ty.as_deref()) {

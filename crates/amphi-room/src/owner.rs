@@ -84,9 +84,7 @@ impl Room {
         let changes = self.configure(cx, &form::values(form), rq.peer.is_admin(cx.cfg))?;
         cx.result(rq, |_| ());
         self.announce_changes(cx, &changes);
-        if changes.password {
-            self.after_settings(cx);
-        }
+        self.after_settings(cx);
         Ok(())
     }
 
