@@ -175,7 +175,9 @@ impl Room {
         if o.role != MucRole::Moderator {
             return cx.refuse(rq, &RoomError::SubjectForModerators);
         }
-        if rq.plain("subject").is_some_and(|s| s.inner().len() > cx.cfg.limits.text) {
+        let limits = &cx.cfg.limits;
+        let long = rq.plain("subject").is_some_and(|s| s.inner().len() > limits.text);
+        if long || rq.stanza.raw().len() > limits.history_message {
             return cx.refuse(rq, &RoomError::TooMuch("The subject is too long"));
         }
         let id = self.occupant_id(cx, &o.peer);

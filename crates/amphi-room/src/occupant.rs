@@ -187,3 +187,13 @@ impl Occupant {
         (!name.is_empty()).then_some(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Occupant;
+
+    #[test]
+    fn an_occupant_is_small_beside_its_presence() {
+        assert!(size_of::<Occupant>() <= 160, "{}", size_of::<Occupant>());
+    }
+}

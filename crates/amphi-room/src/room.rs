@@ -162,6 +162,9 @@ impl Room {
         match ty.as_deref() {
             None => {
                 let Some(wanted) = rq.to.resource() else { return cx.refuse(rq, &RoomError::NoNick) };
+                if rq.stanza.raw().len() > cx.cfg.limits.presence && !rq.peer.is_admin(cx.cfg) {
+                    return cx.refuse(rq, &RoomError::TooMuch("The presence is too long"));
+                }
                 let joins = rq.stanza.child("x", ns::MUC).is_some();
                 match nick {
                     Some(n) if *n != *wanted => cx.refuse(rq, &RoomError::NickChange),

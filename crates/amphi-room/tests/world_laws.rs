@@ -245,3 +245,54 @@ fn odd_stanzas_do_no_harm() {
     w.send("eve", &join("eve"));
     assert!(w.inbox("eve").iter().any(|s| s.attr("from").as_deref() == Some("demo@conference.meet.example/focus")));
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Whatever happens on stage, a visitor sees the stage as it is: nothing missing, nobody too many.
+    #[test]
+    fn the_audience_sees_the_stage(ops in ops()) {
+        let mut p = Play::new();
+        let main = p.w.node("main");
+        if let amphi_room::Role::Main(m) = &mut main.cfg.role {
+            m.auto_allow_visitor_promotion = true;
+        }
+        main.hub = None;
+        p.w.send("focus", &join("focus"));
+        p.w.add_node("v1", world::node_config("v1"));
+        p.w.add_client("vfocus", world::session("focus@auth.meet.jitsi/f"));
+        p.w.send("vfocus", &join("focus").replace("meet.example", "v1.meet.jitsi"));
+        p.w.add_client("vic", world::session("vic@v1.meet.jitsi/r"));
+        p.w.send("vic", &join("vic").replace("meet.example", "v1.meet.jitsi"));
+        let half = ops.len() / 2;
+        for (i, op) in ops.into_iter().enumerate() {
+            if i == half {
+                p.w.send(
+                    "focus",
+                    "<iq type='get' id='v' to='visitors.meet.example'><visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><connect-vnode vnode='v1'/></visitors></iq>",
+                );
+            }
+            p.run(op);
+        }
+        let mut truth = View::new();
+        p.w.add_client("late", world::session("late@meet.example/r"));
+        p.w.send("late", &join("late"));
+        read(&mut p.w, "late", &mut truth);
+        let mut seen = p.views.remove("vic").unwrap_or_default();
+        read(&mut p.w, "vic", &mut seen);
+        // A newcomer in the audience sees the same as one who was there all the time.
+        p.w.add_client("val", world::session("val@v1.meet.jitsi/r"));
+        p.w.send("val", &join("val").replace("meet.example", "v1.meet.jitsi"));
+        let mut fresh = View::new();
+        read(&mut p.w, "val", &mut fresh);
+        for (view, own) in [(&mut seen, "vic"), (&mut fresh, "val")] {
+            prop_assert!(view.remove(own).is_some(), "{} is not inside", own);
+            prop_assert_eq!(&*view, &truth, "{}", own);
+        }
+        // The focus of the node sees the audience and none of the stage.
+        let mut focus = p.views.remove("vfocus").unwrap_or_default();
+        read(&mut p.w, "vfocus", &mut focus);
+        let nicks: Vec<&str> = focus.keys().map(String::as_str).collect();
+        prop_assert_eq!(nicks, ["focus", "val", "vic"]);
+    }
+}
