@@ -103,6 +103,9 @@ impl Room {
             gate => gate?,
         };
         let shadow_role = self.shadow_role(cx.cfg, peer, &join.nick, admin)?;
+        if mirrored {
+            self.make_way_for_stage(cx, peer, &join.nick);
+        }
         self.check_nick_free(peer, &join.nick)?;
         let affiliation = self.affiliation_on_entry(cx, peer, shadow_role);
         let allowed = admin || mirrored;
@@ -139,6 +142,15 @@ impl Room {
         cx.note_member(&join.peer, &self.real);
         self.rate_queue.push(join);
         Ok(())
+    }
+
+    /// Who is on stage is never refused on a node: a visitor that has taken its nick goes.
+    fn make_way_for_stage(&mut self, cx: &mut Cx<'_>, peer: &Peer, nick: &str) {
+        let holder = self.roster.get(nick).filter(|o| o.is_visitor() && o.peer.bare() != peer.bare());
+        if let Some(n) = holder.map(|o| o.nick.clone()) {
+            let reason = Some("This nickname belongs to somebody on stage".to_owned());
+            self.remove(cx, &n, 307, Note { reason, ..Note::default() });
+        }
     }
 
     fn check_nick_free(&self, peer: &Peer, nick: &str) -> Result<(), RoomError> {
