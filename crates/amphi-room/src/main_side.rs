@@ -340,7 +340,7 @@ impl Room {
 /// A visitor's message without what only servers may say; the name in it is the node's word.
 fn visitors_words(stanza: &Stanza) -> Stanza {
     let names = stanza.children().filter(|e| crate::message::is_name(e.name(), e.ns()));
-    let names: String = names.map(|e| e.outer()).collect();
+    let names: String = names.map(|e| e.standalone()).collect();
     cleaned(stanza)
         .append(|w| {
             w.raw(&names);

@@ -139,7 +139,7 @@ fn join(nick: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn every_view_is_the_room(ops in ops()) {
@@ -247,7 +247,7 @@ fn odd_stanzas_do_no_harm() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     /// Whatever happens on stage, a visitor sees the stage as it is: nothing missing, nobody too many.
     #[test]
