@@ -26,7 +26,8 @@ const MAX_PART: usize = 1023;
 
 /// Nodeprep (RFC 6122 appendix A): folded, normalised, without the characters that separate the parts.
 fn localpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
-    let legal = |b: u8| matches!(b, 0x21..=0x7e) && !matches!(b, b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@');
+    let legal =
+        |b: u8| matches!(b, 0x21..=0x7e) && !matches!(b, b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@');
     let out = if s.is_ascii() {
         if !s.bytes().all(legal) {
             return Err(BadJid("local part"));
