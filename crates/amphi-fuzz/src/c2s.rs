@@ -40,7 +40,7 @@ impl Backend for Node {
         }
     }
     fn scram(&self, _: &HostProfile, user: &str, hash: Hash) -> Option<ScramCredentials> {
-        (user == "focus").then(|| ScramCredentials::derive(hash, "s3cret", b"salt", 4096))
+        (user == "focus").then(|| ScramCredentials::derive(hash, "s3cret", b"salt", ScramCredentials::DEFAULT_ITERATIONS))
     }
     fn account(&mut self, _: &HostProfile, user: &str) -> Verdict<()> {
         self.login(user)
@@ -97,7 +97,7 @@ impl Client {
                 Ok(Some(StreamEvent::Header(s))) => self.n.on_header(&mut self.node, &s),
                 Ok(Some(StreamEvent::Element(s))) => self.n.on_element(&mut self.node, &s),
                 Ok(Some(StreamEvent::End)) => self.n.on_end(),
-                Err(e) => self.n.fail(e.into()),
+                Err(e) => self.n.fail((&e).into()),
             }
             if self.drain() {
                 return;
@@ -112,7 +112,7 @@ impl Client {
                 Ok(s) if matches!(s.root().name(), "open" | "body") => self.n.on_header(&mut self.node, &s),
                 Ok(s) if s.root().name() == "close" => self.n.on_end(),
                 Ok(s) => self.n.on_element(&mut self.node, &s),
-                Err(e) => self.n.fail(e.into()),
+                Err(e) => self.n.fail((&e).into()),
             }
             if self.drain() {
                 return;

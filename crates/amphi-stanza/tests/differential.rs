@@ -188,7 +188,7 @@ fn mutate(mut b: Vec<u8>, edits: &[(u16, u8, u8)]) -> Vec<u8> {
         match what % 5 {
             0 => drop(b.remove(at)),
             1 => b[at] = with,
-            2 => b.insert(at, b"<>/='\"&;:]! \t\rx\x80\xef\xbf"[with as usize % 19]),
+            2 => b.insert(at, b"<>/='\"&;:]! \t\rx\x80\xef\xbf"[with as usize % 18]),
             3 => {
                 let t = TEXTS[with as usize % TEXTS.len()];
                 b.splice(at..at, t.bytes());
