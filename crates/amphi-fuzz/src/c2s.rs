@@ -40,7 +40,8 @@ impl Backend for Node {
         }
     }
     fn scram(&self, _: &HostProfile, user: &str, hash: Hash) -> Option<ScramCredentials> {
-        (user == "focus").then(|| ScramCredentials::derive(hash, "s3cret", b"salt", ScramCredentials::DEFAULT_ITERATIONS))
+        (user == "focus")
+            .then(|| ScramCredentials::derive(hash, "s3cret", b"salt", ScramCredentials::DEFAULT_ITERATIONS))
     }
     fn account(&mut self, _: &HostProfile, user: &str) -> Verdict<()> {
         self.login(user)

@@ -11,15 +11,15 @@ use rxml::{Event, Options, Parse, Parser, WithOptions};
 
 /// An element as both parsers must see it. An undeclared default namespace has no name here.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Namespace and local name.
-    pub name: (String, String),
+    pub(crate) name: (String, String),
     /// Attributes but declarations, by namespace and local name.
-    pub attrs: BTreeMap<(String, String), String>,
+    pub(crate) attrs: BTreeMap<(String, String), String>,
     /// All character data directly in the element.
-    pub text: String,
+    pub(crate) text: String,
     /// Children in order; `None` stands for text between them.
-    pub children: Vec<Option<Self>>,
+    pub(crate) children: Vec<Option<Self>>,
 }
 
 impl Seen {
@@ -37,7 +37,7 @@ impl Seen {
 ///
 /// # Errors
 /// What it refuses.
-pub fn seen_by_rxml(mut raw: &[u8]) -> Result<Seen, String> {
+pub(crate) fn seen_by_rxml(mut raw: &[u8]) -> Result<Seen, String> {
     let mut p = Parser::with_options(Options { max_token_length: raw.len() + 16, context: None });
     let mut open: Vec<Seen> = Vec::new();
     let mut done = None;
@@ -71,7 +71,7 @@ pub fn seen_by_rxml(mut raw: &[u8]) -> Result<Seen, String> {
 }
 
 /// What we see in an element; `scope` has the declarations around it, innermost last.
-pub fn seen_by_us<'a>(e: Element<'a>, scope: &mut Vec<(&'a str, String)>) -> Seen {
+pub(crate) fn seen_by_us<'a>(e: Element<'a>, scope: &mut Vec<(&'a str, String)>) -> Seen {
     let outside = scope.len();
     for (name, value) in e.attrs() {
         if name == "xmlns" {
@@ -159,7 +159,7 @@ pub fn xml(data: &[u8]) {
 }
 
 /// Whether there is a carriage return without a line feed.
-pub fn lone_return(text: &[u8]) -> bool {
+pub(crate) fn lone_return(text: &[u8]) -> bool {
     text.iter().enumerate().any(|(i, c)| *c == b'\r' && text.get(i + 1) != Some(&b'\n'))
 }
 

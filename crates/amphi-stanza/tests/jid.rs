@@ -141,7 +141,8 @@ proptest! {
         let ours = BareJid::new(&local, "b").map(|j| j.node().to_owned());
         let theirs = jid::NodePart::new(&local).map(|p| p.to_string());
         match (&ours, &theirs) {
-            (Ok(a), Ok(b)) => prop_assert_eq!(a, b),
+            // What is younger than the tables and normalises to something older is folded by us, not by `jid`.
+            (Ok(a), Ok(b)) => prop_assert!(a == b || unassigned(&local), "{local:?}: {a:?}, {b:?}"),
             (Ok(_), Err(_)) => prop_assert!(unassigned(&local) || local.contains(|c: char| !c.is_ascii()), "{:?}", local),
             (Err(e), Ok(_)) => prop_assert!(false, "{e}: {local:?}"),
             (Err(_), Err(_)) => {}
