@@ -96,8 +96,7 @@ impl Owner {
                 IncomingOutput::Bidi
                 | IncomingOutput::Managed { .. }
                 | IncomingOutput::Resumed
-                | IncomingOutput::Answer(_)
-                => {}
+                | IncomingOutput::Answer(_) => {}
             }
         }
         false

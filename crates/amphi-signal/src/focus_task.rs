@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backend::Identity;
 use crate::metrics::{Kind, Metrics};
 use crate::node::Node;
+use crate::shard::Shards;
 use crate::tls;
 use crate::virt;
 
@@ -73,7 +74,12 @@ enum FromNode {
 }
 
 /// Starts the focus and its connections.
-pub(crate) fn start(focus: Focus, links: Vec<(NodeId, FocusLink)>, metrics: Arc<Metrics>) -> FocusHandle {
+pub(crate) async fn start(
+    focus: Focus,
+    links: Vec<(NodeId, FocusLink)>,
+    shards: &Shards,
+    metrics: Arc<Metrics>,
+) -> FocusHandle {
     let (tx, rx) = mpsc::channel(4096);
     let (events, from_nodes) = mpsc::channel(16 * 1024);
     let mut senders = HashMap::new();
@@ -82,14 +88,14 @@ pub(crate) fn start(focus: Focus, links: Vec<(NodeId, FocusLink)>, metrics: Arc<
         senders.insert(id.clone(), out);
         match link {
             FocusLink::Memory(node, jid) => {
-                tokio::spawn(memory(id, node, jid, out_rx, events.clone()));
+                shards.run_on(0, memory(id, node, jid, out_rx, events.clone())).await;
             }
             FocusLink::Tcp { address, config } => {
                 tokio::spawn(tcp(id, address, *config, out_rx, events.clone()));
             }
         }
     }
-    tokio::spawn(run(focus, rx, from_nodes, senders, metrics));
+    shards.run_on(0, run(focus, rx, from_nodes, senders, metrics)).await;
     FocusHandle { tx }
 }
 

@@ -241,7 +241,7 @@ impl Server {
         }
         let mut tasks = Vec::new();
         for (n, node) in settings.nodes.iter().zip(&order) {
-            start_hubs(n, node);
+            start_hubs(n, node).await;
             let mut here = Vec::new();
             for (name, domains) in &n.memory_links {
                 let target =
@@ -282,7 +282,7 @@ impl Server {
                         },
                     ));
                 }
-                Some(focus_task::start(Focus::new(config, rand::random()), links, metrics.clone()))
+                Some(focus_task::start(Focus::new(config, rand::random()), links, &shards, metrics.clone()).await)
             }
             None => None,
         };
@@ -336,8 +336,17 @@ impl Server {
                 queue: Arc::new(Semaphore::new(f.settings.waiting)),
                 settings: f.settings,
             });
-            let listener = front::listen(f.listen).map_err(|e| StartError::Listen(f.listen, e))?;
-            tasks.push(tokio::spawn(front.serve(listener)).abort_handle());
+            if f.tls {
+                let listener = front::listen(f.listen).map_err(|e| StartError::Listen(f.listen, e))?;
+                tasks.push(tokio::spawn(front.serve(listener)).abort_handle());
+            } else {
+                let all = front::listen_shared(f.listen, shards.len()).map_err(|e| StartError::Listen(f.listen, e))?;
+                for (i, listener) in all.into_iter().enumerate() {
+                    if let Some(s) = shards.get(i as u8) {
+                        s.send(ShardMsg::Serve(front.clone(), listener)).await;
+                    }
+                }
+            }
         }
         if let Some(addr) = settings.admin {
             let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
@@ -442,7 +451,7 @@ fn services(h: &HostSettings) -> HostServices {
     HostServices::new(h.name.clone(), &h.identities, &h.features, items, h.external.clone())
 }
 
-fn start_hubs(n: &NodeSettings, node: &Arc<Node>) {
+async fn start_hubs(n: &NodeSettings, node: &Arc<Node>) {
     let count = n.hubs.clamp(1, 64);
     let mut senders = Vec::new();
     let mut receivers = Vec::new();
@@ -454,7 +463,8 @@ fn start_hubs(n: &NodeSettings, node: &Arc<Node>) {
     let _ = node.hubs.set(senders);
     for (i, rx) in receivers.into_iter().enumerate() {
         let hub = Hub::new(node.rooms.clone(), rand::random(), node.hub_index(i));
-        tokio::spawn(hub_task::run(node.clone(), hub, rx));
+        // Beside the connections: most of what a room says goes to its own thread.
+        node.shards.run_on(i, hub_task::run(node.clone(), hub, rx)).await;
     }
 }
 

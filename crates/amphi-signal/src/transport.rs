@@ -48,6 +48,11 @@ impl RawTransport {
 }
 
 impl Transport {
+    /// A socket that is registered with this thread already.
+    pub(crate) fn plain(socket: TcpStream) -> Self {
+        Self { socket: Rc::new(socket), tls: None }
+    }
+
     /// Takes the socket off this thread's runtime.
     ///
     /// # Errors
@@ -93,7 +98,15 @@ impl Transport {
 
     /// Reads what is there. `Ok(0)` is the end of the stream; `WouldBlock` means wait.
     pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &self.tls else { return self.socket.try_read(buf) };
+        let Some(tls) = &self.tls else {
+            let n = self.socket.try_read(buf)?;
+            if n < buf.len() {
+                // A short read emptied the socket. Saying so spares the read that would only find out; newer events are
+                // not forgotten, the runtime tells them apart.
+                let _ = self.socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            }
+            return Ok(n);
+        };
         let mut tls = tls.borrow_mut();
         loop {
             match tls.reader().read(buf) {

@@ -74,7 +74,8 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         }
     }
     Ok(ServerSettings {
-        shards: c.shards.unwrap_or(cores),
+        // Shards run rooms and the focus too; the rest of the machine is for handshakes, links and the other roles.
+        shards: c.shards.unwrap_or((cores * 3 / 4).max(1)),
         shard: ShardSettings {
             negotiation_timeout: c.limits.login_time.0,
             idle_timeout: c.limits.idle_time.0,

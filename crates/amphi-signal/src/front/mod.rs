@@ -10,6 +10,7 @@ pub(crate) mod ws;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::addresses::Addresses;
 use crate::metrics::Metrics;
 use crate::node::Node;
-use crate::shard::{NewConn, NewFraming, ShardMsg, Shards};
+use crate::shard::{NewConn, NewFraming, Shard, ShardMsg, Shards};
 use crate::tls::ServerTls;
-use crate::transport::RawTransport;
+use crate::transport::{RawTransport, Transport};
 use head::{Head, Prefixed};
 
 /// Where a node's clients are served.
@@ -78,79 +79,108 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Accepts connections until the listener fails.
+    /// Accepts connections on a general thread: where TLS handshakes belong.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
         loop {
-            match listener.accept().await {
-                Ok((socket, peer)) => {
-                    let Ok(place) = self.queue.clone().try_acquire_owned() else {
-                        self.metrics.refuse("front-queue-full");
-                        continue;
-                    };
-                    if !self.addresses.admit(peer.ip()) {
-                        self.metrics.refuse("address-rate");
-                        continue;
-                    }
-                    let front = self.clone();
-                    tokio::spawn(front.connection(socket, peer.ip(), place));
-                }
-                Err(e) => {
-                    // Out of descriptors, most likely: wait for some to come back.
-                    tracing::warn!(error = %e, "Accepting a connection failed.");
-                    self.metrics.refuse("accept-error");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+            if let Some((socket, peer, place)) = self.accept(&listener).await {
+                tokio::spawn(self.clone().connection(socket, peer, place));
             }
         }
     }
 
-    async fn connection(self: Arc<Self>, socket: TcpStream, peer: IpAddr, place: OwnedSemaphorePermit) {
-        let _ = socket.set_nodelay(true);
-        self.metrics.handshakes_waiting.inc();
-        let turn = self.turns.clone().acquire_owned().await;
-        self.metrics.handshakes_waiting.dec();
-        let Ok(turn) = turn else { return };
+    /// Accepts connections on a shard's thread, where they stay.
+    pub(crate) async fn serve_on_shard(self: Arc<Self>, shard: Rc<Shard>, listener: std::net::TcpListener) {
+        let Ok(listener) = TcpListener::from_std(listener) else { return };
+        loop {
+            if let Some((socket, peer, place)) = self.accept(&listener).await {
+                tokio::task::spawn_local(self.clone().plain_connection(shard.clone(), socket, peer, place));
+            }
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                let Ok(place) = self.queue.clone().try_acquire_owned() else {
+                    self.metrics.refuse("front-queue-full");
+                    return None;
+                };
+                if !self.addresses.admit(peer.ip()) {
+                    self.metrics.refuse("address-rate");
+                    return None;
+                }
+                let _ = socket.set_nodelay(true);
+                Some((socket, peer.ip(), place))
+            }
+            Err(e) => {
+                // Out of descriptors, most likely: wait for some to come back.
+                tracing::warn!(error = %e, "Accepting a connection failed.");
+                self.metrics.refuse("accept-error");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                None
+            }
+        }
+    }
+
+    /// Waits for a turn to shake hands.
+    async fn turn(&self, place: OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
+        let turn = match self.turns.clone().try_acquire_owned() {
+            Ok(t) => t,
+            Err(_) => {
+                self.metrics.handshakes_waiting.inc();
+                let turn = self.turns.clone().acquire_owned().await;
+                self.metrics.handshakes_waiting.dec();
+                turn.ok()?
+            }
+        };
         // The place was for waiting; from here on the number of turns is the bound.
         drop(place);
-        match &self.tls {
-            None => {
-                let mut socket = socket;
-                let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(
-                    self.settings.head_timeout,
-                    head::read(&mut socket, &self.settings.region_header),
-                )
-                .await
-                else {
-                    return;
-                };
-                if self.is_upgrade(&head) {
-                    self.upgrade(Socket::Plain(socket), head, buf, peer, turn).await;
-                } else {
-                    drop(turn);
-                    self.http(Prefixed::new(buf.freeze(), socket), peer).await;
-                }
-            }
-            Some(tls) => {
-                let handshake = tokio_rustls::TlsAcceptor::from(tls.config()).accept(socket);
-                let Ok(Ok(mut stream)) = tokio::time::timeout(self.settings.head_timeout, handshake).await else {
-                    self.metrics.refuse("tls-handshake");
-                    return;
-                };
-                let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(
-                    self.settings.head_timeout,
-                    head::read(&mut stream, &self.settings.region_header),
-                )
-                .await
-                else {
-                    return;
-                };
-                if self.is_upgrade(&head) {
-                    self.upgrade(Socket::Tls(Box::new(stream)), head, buf, peer, turn).await;
-                } else {
-                    drop(turn);
-                    self.http(Prefixed::new(buf.freeze(), stream), peer).await;
-                }
-            }
+        Some(turn)
+    }
+
+    async fn plain_connection(
+        self: Arc<Self>,
+        shard: Rc<Shard>,
+        mut socket: TcpStream,
+        peer: IpAddr,
+        place: OwnedSemaphorePermit,
+    ) {
+        let Some(turn) = self.turn(place).await else { return };
+        let head = head::read(&mut socket, &self.settings.region_header);
+        let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
+        if !self.is_upgrade(&head) {
+            drop(turn);
+            Box::pin(self.http(Prefixed::new(buf.freeze(), socket), peer)).await;
+            return;
+        }
+        if let Some(new) = Box::pin(self.upgrade(Socket::Plain(socket), head, buf, peer, turn)).await {
+            let NewConn { transport: Socket::Plain(socket), framing, early, node, params, permit, peer } = new else {
+                return;
+            };
+            shard.begin(NewConn { transport: Transport::plain(socket), framing, early, node, params, permit, peer });
+        }
+    }
+
+    async fn connection(self: Arc<Self>, socket: TcpStream, peer: IpAddr, place: OwnedSemaphorePermit) {
+        let Some(turn) = self.turn(place).await else { return };
+        let Some(tls) = &self.tls else { return };
+        let handshake = tokio_rustls::TlsAcceptor::from(tls.config()).accept(socket);
+        let Ok(Ok(mut stream)) = tokio::time::timeout(self.settings.head_timeout, handshake).await else {
+            self.metrics.refuse("tls-handshake");
+            return;
+        };
+        let head = head::read(&mut stream, &self.settings.region_header);
+        let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
+        if !self.is_upgrade(&head) {
+            drop(turn);
+            self.http(Prefixed::new(buf.freeze(), stream), peer).await;
+            return;
+        }
+        let Some(new) = self.upgrade(Socket::Tls(Box::new(stream)), head, buf, peer, turn).await else { return };
+        let NewConn { transport, framing, early, node, params, permit, peer } = new;
+        let Ok(transport) = transport.raw() else { return };
+        if let Some(s) = self.shards.get(self.shards.pick()) {
+            s.send(ShardMsg::Adopt(Box::new(NewConn { transport, framing, early, node, params, permit, peer }))).await;
         }
     }
 
@@ -173,7 +203,7 @@ impl Front {
         mut buf: BytesMut,
         peer: IpAddr,
         turn: OwnedSemaphorePermit,
-    ) {
+    ) -> Option<NewConn<Socket>> {
         let mut params = UrlParams::parse(&head.query);
         if let Some(t) = head::split_tenant(&head.path).0 {
             params.prefix = Some(t.to_lowercase());
@@ -181,11 +211,11 @@ impl Front {
         params.token = params.token.or(head.bearer);
         params.region = head.region;
         params.user_agent = head.user_agent;
-        let Some(upgrade) = &head.upgrade else { return };
+        let upgrade = head.upgrade.as_ref()?;
         if !upgrade.xmpp {
             self.metrics.refuse("no-xmpp-subprotocol");
             let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 40\r\nconnection: close\r\n\r\nThe WebSocket subprotocol xmpp is wanted").await;
-            return;
+            return None;
         }
         let node = match self.target(params.vnode.as_deref()) {
             Some(Target::Here(node)) => node.clone(),
@@ -195,7 +225,7 @@ impl Front {
                     self.metrics.refuse("forward");
                     tracing::debug!(error = %e, node = params.vnode, "Forwarding a WebSocket failed.");
                 }
-                return;
+                return None;
             }
             None => {
                 self.metrics.refuse("unknown-node");
@@ -204,7 +234,7 @@ impl Front {
                         b"HTTP/1.1 404 Not Found\r\ncontent-length: 18\r\nconnection: close\r\n\r\nUnknown signal node",
                     )
                     .await;
-                return;
+                return None;
             }
         };
         let answer = format!(
@@ -212,7 +242,7 @@ impl Front {
             ws::accept_key(&upgrade.key)
         );
         if socket.write_all(answer.as_bytes()).await.is_err() || socket.flush().await.is_err() {
-            return;
+            return None;
         }
         self.metrics.socket_writes.inc();
         buf.advance(head.len);
@@ -220,20 +250,15 @@ impl Front {
             Some(a) if self.settings.trusted_proxies.contains(&peer) => a,
             _ => peer,
         };
-        let Ok(transport) = socket.raw() else { return };
-        let shard = self.shards.pick();
-        if let Some(s) = self.shards.get(shard) {
-            s.send(ShardMsg::Adopt(Box::new(NewConn {
-                transport,
-                framing: NewFraming::WebSocket,
-                early: buf,
-                node,
-                params,
-                permit: Some(turn),
-                peer,
-            })))
-            .await;
-        }
+        Some(NewConn {
+            transport: socket,
+            framing: NewFraming::WebSocket,
+            early: buf,
+            node,
+            params,
+            permit: Some(turn),
+            peer,
+        })
     }
 
     async fn http(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: IpAddr) {
@@ -262,7 +287,7 @@ async fn tower_call(
     router.oneshot(req.map(axum::body::Body::new)).await
 }
 
-enum Socket {
+pub(crate) enum Socket {
     Plain(TcpStream),
     Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
 }
@@ -308,11 +333,25 @@ async fn tunnel(socket: Socket, to: SocketAddr, sent: &[u8]) -> io::Result<()> {
 
 /// Binds a listener with a backlog that holds a join storm.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::from_std(bind(addr, false)?)
+}
+
+/// Binds a listener for each of `n` threads; the kernel spreads connections over them.
+pub(crate) fn listen_shared(addr: SocketAddr, n: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    // A second process on the same address must fail as ever: the first listener is bound alone for a moment.
+    drop(bind(addr, false)?);
+    (0..n).map(|_| bind(addr, true)).collect()
+}
+
+fn bind(addr: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let s = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     s.set_reuse_address(true)?;
+    if shared {
+        s.set_reuse_port(true)?;
+    }
     s.set_nonblocking(true)?;
     s.bind(&addr.into())?;
     s.listen(65535)?;
-    TcpListener::from_std(s.into())
+    Ok(s.into())
 }

@@ -11,6 +11,7 @@ mod negotiate;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::metrics::{Local, Metrics};
 use crate::node::Node;
-use crate::transport::RawTransport;
+use crate::transport::{RawTransport, Transport};
 pub(crate) use conn::Conn;
 pub(crate) use members::Members;
 
@@ -55,9 +56,9 @@ pub(crate) enum NewFraming {
     },
 }
 
-/// A socket whose stream has not begun.
-pub(crate) struct NewConn {
-    pub(crate) transport: RawTransport,
+/// A socket whose stream has not begun. `T`: [`RawTransport`] on its way to a shard, [`Transport`] there.
+pub(crate) struct NewConn<T> {
+    pub(crate) transport: T,
     pub(crate) framing: NewFraming,
     /// Bytes already read.
     pub(crate) early: BytesMut,
@@ -66,6 +67,14 @@ pub(crate) struct NewConn {
     /// Held until the handshake is over.
     pub(crate) permit: Option<tokio::sync::OwnedSemaphorePermit>,
     pub(crate) peer: std::net::IpAddr,
+}
+
+impl NewConn<RawTransport> {
+    /// Registers the socket with this thread.
+    fn adopt(self) -> std::io::Result<NewConn<Transport>> {
+        let Self { transport, framing, early, node, params, permit, peer } = self;
+        Ok(NewConn { transport: transport.adopt()?, framing, early, node, params, permit, peer })
+    }
 }
 
 /// A socket that takes over a connection of this shard.
@@ -81,11 +90,15 @@ pub(crate) struct Resumption {
 }
 
 pub(crate) enum ShardMsg {
-    Adopt(Box<NewConn>),
+    Adopt(Box<NewConn<RawTransport>>),
     Resume(Box<Resumption>),
     Ops(Vec<Op>),
     /// End a connection for good.
     Kick(ConnId, &'static str),
+    /// Run a task on the shard's thread.
+    Run(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// Accept connections on the shard's thread.
+    Serve(Arc<crate::front::Front>, std::net::TcpListener),
     /// End all connections: the process ends.
     Shutdown,
 }
@@ -154,6 +167,13 @@ impl Shards {
     /// A shard by number.
     pub(crate) fn get(&self, shard: u8) -> Option<&ShardHandle> {
         self.handles.get(shard as usize)
+    }
+
+    /// Runs a task on the thread of a shard.
+    pub(crate) async fn run_on(&self, shard: usize, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(s) = self.handles.get(shard % self.handles.len()) {
+            s.send(ShardMsg::Run(Box::pin(task))).await;
+        }
     }
 
     /// The shard for the next new connection.
@@ -261,9 +281,17 @@ impl Shard {
                 match msg {
                     ShardMsg::Ops(ops) => ops.into_iter().for_each(|op| shard.op(op)),
                     ShardMsg::Adopt(new) => {
-                        tokio::task::spawn_local(negotiate::run(shard.clone(), new));
+                        if let Ok(new) = new.adopt() {
+                            shard.begin(new);
+                        }
                     }
                     ShardMsg::Resume(r) => conn::resume(&shard, *r),
+                    ShardMsg::Run(task) => {
+                        tokio::task::spawn_local(task);
+                    }
+                    ShardMsg::Serve(front, listener) => {
+                        tokio::task::spawn_local(front.serve_on_shard(shard.clone(), listener));
+                    }
                     ShardMsg::Shutdown => {
                         let all: Vec<Rc<Conn>> = shard.conns.borrow().values().cloned().collect();
                         for c in all {
@@ -279,6 +307,11 @@ impl Shard {
             }
             shard.flush_prompt();
         }
+    }
+
+    /// Starts the handshake of a new connection.
+    pub(crate) fn begin(self: &Rc<Self>, new: NewConn<Transport>) {
+        tokio::task::spawn_local(negotiate::run(self.clone(), Box::new(new)));
     }
 
     pub(crate) fn conn(&self, id: ConnId) -> Option<Rc<Conn>> {

@@ -35,9 +35,8 @@ enum Done {
 }
 
 /// Runs the handshake of a new connection, and then the connection.
-pub(super) async fn run(shard: Rc<Shard>, new: Box<NewConn>) {
+pub(super) async fn run(shard: Rc<Shard>, new: Box<NewConn<Transport>>) {
     let NewConn { transport, framing, early, node, params, permit, peer } = *new;
-    let Ok(transport) = transport.adopt() else { return };
     let limits = NegotiationLimits::default();
     let element = Limits { bytes: limits.element_bytes, depth: 16, attrs: 32, nodes: 256 };
     let (kind, security, framing) = match framing {
