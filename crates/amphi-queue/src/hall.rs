@@ -74,6 +74,11 @@ impl Hall {
         self.waiting
     }
 
+    /// What is known of the room.
+    pub fn state(&self) -> RoomState {
+        self.state
+    }
+
     /// Whether the room is live.
     pub fn is_live(&self) -> bool {
         self.state.is_live(self.rule)
