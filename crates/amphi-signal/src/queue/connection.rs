@@ -134,7 +134,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
             // What the client still says is read, so that its system does not drop our last words.
             let _ = tokio::time::timeout(GOODBYE, async {
                 let _ = io.shutdown().await;
-                let mut rest = [0u8; 256];
+                let mut rest = vec![0u8; 256];
                 while io.read(&mut rest).await.is_ok_and(|n| n > 0) {}
             })
             .await;
@@ -264,7 +264,9 @@ impl Connection {
                     }
                 }
                 Output::Subscribe { id, destination, authorization } => {
-                    if let Err(r) = self.subscribe(&id, &destination, authorization.as_deref()).await {
+                    // On the heap for as long as it takes, not in the task for as long as the client waits.
+                    let done = Box::pin(self.subscribe(&id, &destination, authorization.as_deref())).await;
+                    if let Err(r) = done {
                         self.refuse(&r);
                     }
                 }

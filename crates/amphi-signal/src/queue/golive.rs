@@ -173,3 +173,71 @@ impl Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use amphi_room::LiveState;
+    use base64::Engine as _;
+    use jsonwebtoken::{DecodingKey, Validation};
+    use prometheus_client::registry::Registry;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn news(attended: bool, live: Option<bool>) -> News {
+        let (room, shown) = ("[acme]talk@conference.meet.example", "talk@conference.acme.meet.example");
+        let state = Some(LiveState { attended, live });
+        News { room: BareJid::parse(room).unwrap(), shown: BareJid::parse(shown).unwrap(), state }
+    }
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    }
+
+    async fn request(listener: &TcpListener) -> String {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut text = Vec::new();
+        while !text.ends_with(b"}") {
+            assert!(socket.read_buf(&mut text).await.unwrap() > 0);
+        }
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_service_is_told_once_in_the_life_of_a_room_with_a_signed_token() {
+        use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+        use aws_lc_rs::rsa::{KeyPair, KeySize};
+        use aws_lc_rs::signature::KeyPair as _;
+        let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let private: Pkcs8V1Der<'_> = key.as_der().unwrap();
+        let public: PublicKeyX509Der<'_> = key.public_key().as_der().unwrap();
+        let token = ServiceToken::rsa(pem("PRIVATE KEY", private.as_ref()).as_bytes()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/base/", listener.local_addr().unwrap());
+        let settings = ServiceSettings { url, token: Some(token) };
+        let mut told = Told::new(Service::new(settings, Metrics::register(&mut Registry::default())));
+
+        told.news(&news(false, Some(true)));
+        told.news(&news(true, Some(false)));
+        told.news(&news(true, Some(true)));
+        told.news(&news(true, None));
+        let text = request(&listener).await;
+        assert!(text.starts_with("POST /base/golive HTTP/1.1\r\n"), "{text}");
+        assert!(text.ends_with(r#"{"conference":"talk@conference.acme.meet.example"}"#), "{text}");
+        let jwt = text.lines().find_map(|l| l.strip_prefix("authorization: Bearer ")).unwrap();
+        assert_eq!(jsonwebtoken::decode_header(jwt).unwrap().kid.as_deref(), Some("jitsi"));
+        let mut rules = Validation::new(Algorithm::RS256);
+        rules.set_audience(&["jitsi"]);
+        rules.set_issuer(&["jitsi"]);
+        let verifier = DecodingKey::from_rsa_pem(pem("PUBLIC KEY", public.as_ref()).as_bytes()).unwrap();
+        jsonwebtoken::decode::<serde_json::Value>(jwt, &verifier, &rules).unwrap();
+
+        // Another room on the same listener would show a second request for the first one.
+        told.news(&News { state: None, ..news(true, None) });
+        told.news(&news(true, None));
+        assert!(request(&listener).await.contains("golive"), "a new life, a new request");
+    }
+}
