@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use amphi_room::{ConnId, Hub, Input, LiveState, MainConfig, MucConfig, NodeConfig, Origin, Output, Role, Session};
-use amphi_stanza::{FullJid, Jid, Stanza};
+use amphi_stanza::{BareJid, FullJid, Jid, Stanza};
 
 const ROOM: &str = "talk@conference.meet.example";
 
@@ -35,6 +35,7 @@ impl World {
             host: "meet.example".into(),
             mucs: vec![MucConfig::conference("conference", "meet.example")],
             metadata: Some("metadata.meet.example".into()),
+            admins: [BareJid::parse("focus@auth.meet.example").unwrap()].into(),
             ..NodeConfig::default()
         };
         Self { hub: Hub::new(Arc::new(cfg), [7; 32], 0), now: Instant::now() }
