@@ -55,6 +55,9 @@ fn scenarios(tally: &mut Tally, tools: &Tools, work: &Path) -> anyhow::Result<()
     let amphi = Peer::amphi(&work.join("amphi"), ours, theirs).context("our server does not start")?;
     tally.pass(1);
     clients(tally, tools, "our server", OURS, ours, None);
+    let mut queue = script(Path::new("node"), &tools.npm, "queue.mjs");
+    environment(&mut queue, OURS, ours, None);
+    tally.script("interop: queue.mjs against our server", queue);
 
     let mut peer = script(&tools.python, &root().join("tests/interop/python"), "peer.py");
     environment(&mut peer, THEIRS, theirs, Some("none"));

@@ -57,6 +57,8 @@ pub(crate) struct Conference {
     pub(crate) end_reason: EndReason,
     /// No shadow room is prepared before this time.
     pub(crate) prepare_after: Option<Instant>,
+    /// Somebody wants to hear of every visitor.
+    pub(crate) watched: bool,
     /// The deadline that the focus has noted for this conference.
     pub(crate) noted: Option<Instant>,
 }
@@ -85,6 +87,7 @@ impl Conference {
             empty_deadline: None,
             end_reason: EndReason::Empty,
             prepare_after: None,
+            watched: false,
             noted: None,
         }
     }
@@ -195,7 +198,7 @@ impl Conference {
             Change::Left { nick, member, switch_room, kicked } if self.is_live() => {
                 self.member_left(core, now, &nick, member, switch_room, kicked);
             }
-            Change::Joined(_) | Change::Updated | Change::Left { .. } => {}
+            Change::Joined(_) | Change::Updated | Change::Renamed | Change::Left { .. } => {}
         }
     }
 

@@ -85,6 +85,19 @@ impl Focus {
                 }
             }
             Input::EndConference { room } => self.with(now, &room, |c, core| c.stop(core, now, EndReason::Operator)),
+            Input::FindMeeting { id, meeting_id, endpoint } => {
+                let found = self.conferences.values().find_map(|c| c.as_meeting(&meeting_id, endpoint.as_deref()));
+                self.core.out.push_back(Output::Meeting { id, found });
+            }
+            Input::ListVisitors { id, room, limit } => {
+                let visitors = self.conferences.get(&room).map(|c| c.listed(limit)).unwrap_or_default();
+                self.core.out.push_back(Output::Visitors { id, visitors });
+            }
+            Input::WatchVisitors { room, on } => {
+                if let Some(c) = self.conferences.get_mut(&room) {
+                    c.watched = on;
+                }
+            }
             Input::Tick => {}
         }
         self.run_timers(now);

@@ -32,10 +32,11 @@ mod seats;
 mod stage;
 mod surface;
 mod token;
+mod visitors;
 
 pub use answer::{ConferenceAnswer, RequestError};
 pub use config::{AuthConfig, FocusConfig, Limits, LiveReading, VnodeConfig};
 pub use focus::{ConferenceStatus, Focus, NodeStatus};
 pub use metrics::Metrics;
 pub use request::ConferenceRequest;
-pub use surface::{EndReason, Event, Input, NodeId, Output};
+pub use surface::{EndReason, Event, Input, Meeting, NodeId, Output, VisitorChange};

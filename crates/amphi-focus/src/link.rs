@@ -191,6 +191,9 @@ impl Conference {
 
     /// Gives a shadow room up; returns the requests that waited for it.
     pub(crate) fn drop_vroom(&mut self, core: &mut Core, vnode: &str) -> Vec<Waiting> {
+        if self.vrooms.get(vnode).is_some_and(|v| !matches!(v.link, Link::Away { .. })) {
+            self.tell_all_visitors(core, vnode, false);
+        }
         let Some(mut v) = self.vrooms.remove(vnode) else { return Vec::new() };
         v.uncount(core, vnode);
         if let Some(n) = core.nodes.get_mut(vnode) {
@@ -280,6 +283,10 @@ impl Conference {
         }
         match v.muc.presence(core, now, nick, stanza) {
             Change::Nothing | Change::Updated => {}
+            Change::Renamed => {
+                let name = v.muc.members.get(nick).map(|m| m.name.clone()).unwrap_or_default();
+                self.tell_visitor(core, nick, &name, true);
+            }
             Change::Refused(why) => self.vroom_failed(core, now, vnode, why),
             Change::Gone if v.link != Link::Linked => self.vroom_failed(core, now, vnode, "room gone".into()),
             Change::Gone | Change::NotOwner => self.vroom_closed(core, now, vnode),
@@ -290,6 +297,7 @@ impl Conference {
                 v.visitors += 1;
                 v.used = true;
                 let awaited = v.pending.cancel_one();
+                let name = v.muc.members.get(&nick).map(|m| m.name.clone()).unwrap_or_default();
                 let occupant = v.muc.occupant(&nick);
                 if let Some(n) = core.nodes.get_mut(vnode) {
                     n.visitors += 1;
@@ -298,6 +306,7 @@ impl Conference {
                 core.metrics.visitors += 1;
                 let event = self.joined_event(&NodeId::Vnode(vnode.clone()), occupant);
                 core.event(event);
+                self.tell_visitor(core, &nick, &name, true);
                 self.start_deadline = None;
                 self.audience_changed(core, now);
             }
@@ -312,6 +321,7 @@ impl Conference {
                 }
                 let event = self.left_event(&NodeId::Vnode(vnode.clone()), occupant);
                 core.event(event);
+                self.tell_visitor(core, &nick, &member.name, false);
                 self.audience_changed(core, now);
             }
         }
@@ -343,6 +353,7 @@ impl Conference {
         let lost = v.present();
         v.uncount(core, vnode);
         v.link = Link::Away { told: false };
+        self.tell_all_visitors(core, vnode, false);
         self.audience_changed(core, now);
         lost
     }
@@ -371,6 +382,7 @@ impl Conference {
                 n.visitors += visitors;
             }
             v.publisher.missed();
+            self.tell_all_visitors(core, vnode, true);
             self.audience_changed(core, now);
             return;
         }

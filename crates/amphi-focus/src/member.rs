@@ -30,6 +30,8 @@ pub(crate) struct Member {
     pub(crate) kind: Kind,
     /// Order of arrival.
     pub(crate) seq: u64,
+    /// Name that the person chose (XEP-0172).
+    pub(crate) name: Box<str>,
     /// How the person is recognised when it returns; filled in when it comes on stage.
     pub(crate) identity: Box<[Box<str>]>,
     /// Whether that is certain: the address it asked from is the one it came with.
@@ -60,6 +62,16 @@ impl Member {
     pub(crate) fn is_user(&self) -> bool {
         matches!(self.kind, Kind::Person | Kind::Gateway)
     }
+}
+
+/// Characters of a name that are kept.
+const MAX_NAME: usize = 80;
+
+fn name(stanza: &Stanza) -> Box<str> {
+    let Some(text) = stanza.child("nick", ns::NICK).map(|e| e.text()) else { return Box::default() };
+    let text = text.trim();
+    let end = text.char_indices().nth(MAX_NAME).map_or(text.len(), |(at, _)| at);
+    text[..end].into()
 }
 
 /// The first `item` of muc#user.
@@ -108,6 +120,14 @@ mod tests {
         assert_eq!(read("affiliation='member' role='participant'", "").role, Role::Participant);
         assert_eq!(read("affiliation='none' role='visitor'", "").role, Role::Visitor);
         assert_eq!(read("", "").role, Role::Visitor);
+    }
+
+    #[test]
+    fn names_are_trimmed_and_bounded() {
+        let nick = |n: &str| read("", &format!("<nick xmlns='http://jabber.org/protocol/nick'>{n}</nick>")).name;
+        assert_eq!(&*nick(" Ann &amp; Bob "), "Ann & Bob");
+        assert_eq!(nick(&"ä".repeat(200)).chars().count(), 80);
+        assert_eq!(&*read("", "").name, "");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) enum Change {
     Joined(Box<str>),
     /// Role or address may have changed.
     Updated,
+    /// A visitor has another name.
+    Renamed,
     Left {
         nick: Box<str>,
         member: Member,
@@ -161,8 +163,10 @@ impl Muc {
                         old.role = new.role;
                     }
                     old.kind = new.kind;
+                    let renamed = old.name != new.name;
+                    old.name = new.name;
                     old.jid = new.jid.or_else(|| old.jid.take());
-                    return Change::Updated;
+                    return if renamed && old.is_visitor() { Change::Renamed } else { Change::Updated };
                 }
                 if self.members.len() >= core.config.limits.members {
                     return Change::Nothing;

@@ -86,6 +86,32 @@ pub enum Input {
         /// The main room.
         room: BareJid,
     },
+    /// Asks which conference has this unique id, and what an occupant of its main room may do there. Answered by
+    /// [`Output::Meeting`].
+    FindMeeting {
+        /// Chosen by the caller.
+        id: u64,
+        /// Unique id of the meeting.
+        meeting_id: String,
+        /// Nick of an occupant.
+        endpoint: Option<String>,
+    },
+    /// Asks for the visitors of a conference. Answered by [`Output::Visitors`].
+    ListVisitors {
+        /// Chosen by the caller.
+        id: u64,
+        /// The main room.
+        room: BareJid,
+        /// So many at most.
+        limit: usize,
+    },
+    /// From now on each visitor that comes or goes is told by [`Output::Visitor`], or not any more. Unknown rooms are ignored.
+    WatchVisitors {
+        /// The main room.
+        room: BareJid,
+        /// Whether to tell.
+        on: bool,
+    },
     /// The deadline of [`crate::Focus::poll_timeout`] has come.
     Tick,
 }
@@ -107,8 +133,46 @@ pub enum Output {
         /// Body of the 200 answer, or the error.
         result: Result<ConferenceAnswer, RequestError>,
     },
+    /// Answers [`Input::FindMeeting`].
+    Meeting {
+        /// As asked.
+        id: u64,
+        /// The conference, if there is one.
+        found: Option<Meeting>,
+    },
+    /// Answers [`Input::ListVisitors`].
+    Visitors {
+        /// As asked.
+        id: u64,
+        /// Endpoint id and name of each, in no order.
+        visitors: Vec<(Box<str>, Box<str>)>,
+    },
+    /// A visitor of a watched conference.
+    Visitor(VisitorChange),
     /// Something worth telling.
     Event(Event),
+}
+
+/// A conference, as found by its unique id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meeting {
+    /// The main room.
+    pub room: BareJid,
+    /// The occupant that was asked about is a moderator on stage.
+    pub moderator: bool,
+}
+
+/// A visitor came, left, or has another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VisitorChange {
+    /// Unique id of the meeting.
+    pub meeting_id: String,
+    /// Endpoint id.
+    pub id: Box<str>,
+    /// Name; empty if it has none.
+    pub name: Box<str>,
+    /// Present, perhaps with a new name; otherwise gone.
+    pub joined: bool,
 }
 
 /// Why a conference ended.

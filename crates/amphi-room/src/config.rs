@@ -84,6 +84,8 @@ pub struct MainConfig {
     pub visitors: Option<String>,
     /// Announce in every room that visitors are possible.
     pub always_visitors_enabled: bool,
+    /// There is a queue for those who come before a meeting is live, so `metadata.visitorsEnabled` is set.
+    pub queue: bool,
     /// A raised hand brings its owner on stage without a moderator.
     pub auto_allow_visitor_promotion: bool,
     /// Bare address of the focus, which promoted visitors are told; `focus@auth.<host>` by default.

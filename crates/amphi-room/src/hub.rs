@@ -133,6 +133,15 @@ pub struct Broadcast {
     pub frame: Arc<Frame>,
 }
 
+/// What a main room is to those who wait for it (`spec/signaling.md` 4.11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveState {
+    /// Somebody is inside who is no administrator.
+    pub attended: bool,
+    /// `metadata.visitors.live`.
+    pub live: Option<bool>,
+}
+
 /// One thing to do, in order.
 #[derive(Clone, Debug)]
 pub enum Output {
@@ -178,6 +187,15 @@ pub enum Output {
         username: String,
         /// How long the promise holds.
         ttl: std::time::Duration,
+    },
+    /// What those who wait for a main room need to know has changed. Comes after what tells the occupants.
+    Live {
+        /// The room, in real form.
+        room: BareJid,
+        /// The room as clients know it.
+        shown: BareJid,
+        /// Its state; `None` when the room is gone.
+        state: Option<LiveState>,
     },
     /// The room is gone; its id is not used again.
     Destroyed {
@@ -399,6 +417,9 @@ impl Hub {
             r.end(&mut cx);
         }
         let (over, id, at) = (r.destroyed, r.id, r.timeout());
+        if let Some((shown, state)) = r.news_for_waiting() {
+            self.out.push_back(Output::Live { room: room.clone(), shown, state });
+        }
         if over {
             self.rooms.remove(room);
             self.out.push_back(Output::Destroyed { room: id });

@@ -29,6 +29,7 @@ mod hub;
 mod iq;
 mod join;
 mod leave;
+mod live;
 mod lock;
 mod lua_pattern;
 mod main_side;
@@ -58,6 +59,7 @@ pub use config::{
     VisitorNodeConfig,
 };
 pub use error::RoomError;
-pub use hub::{Broadcast, Counters, Group, Groups, Hub, Input, Origin, Output, PeerState, RoomId};
+pub use hub::{Broadcast, Counters, Group, Groups, Hub, Input, LiveState, Origin, Output, PeerState, RoomId};
 pub use services::{ExternalService, ServiceAttributes};
 pub use session::{Claims, ConnId, Session};
+pub use token::{is_moderator, token_fits};

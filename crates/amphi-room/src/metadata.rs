@@ -41,7 +41,7 @@ pub(crate) struct Metadata {
 impl Metadata {
     pub(crate) fn of_new_room(cfg: &NodeConfig, kind: RoomKind, health: bool) -> Self {
         let mut map = Map::new();
-        if cfg.main().is_some_and(|m| m.visitors.is_some() && m.always_visitors_enabled) {
+        if cfg.main().is_some_and(|m| m.visitors.is_some() && m.always_visitors_enabled && m.queue) {
             map.insert("visitorsEnabled".to_owned(), Value::Bool(true));
         }
         Self { on: cfg.metadata.is_some() && kind == RoomKind::Main && !health, map }
@@ -135,6 +135,9 @@ impl Room {
         self.broadcast_metadata(cx);
         if key == "visitors" || key == "moderators" || key == "participants" {
             self.policy_changed();
+        }
+        if key == "visitors" {
+            self.read_live();
         }
     }
 

@@ -12,6 +12,7 @@ use crate::context::{Cx, Request};
 use crate::error::RoomError;
 use crate::history::History;
 use crate::leave::Leaving;
+use crate::live::Live;
 use crate::metadata::Metadata;
 use crate::occupant::{Affiliation, Occupant, Peer};
 use crate::presence::Note;
@@ -74,6 +75,7 @@ pub(crate) struct Room {
     pub(crate) seats: Option<Seats>,
     pub(crate) side: Side,
     pub(crate) destroyed: bool,
+    pub(crate) live: Live,
 }
 
 impl Room {
@@ -108,6 +110,7 @@ impl Room {
             seats: None,
             side,
             destroyed: false,
+            live: Live::default(),
             virt,
             real,
         }

@@ -32,6 +32,7 @@ pub(crate) struct Roster {
     visitors: usize,
     counted: usize,
     seated: usize,
+    people: usize,
 }
 
 impl Roster {
@@ -73,6 +74,11 @@ impl Roster {
     /// Those that sit on seats.
     pub(crate) fn seated(&self) -> usize {
         self.seated
+    }
+
+    /// People on stage: neither administrators nor visitors.
+    pub(crate) fn people(&self) -> usize {
+        self.people
     }
 
     pub(crate) fn focus(&self) -> Option<&Occupant> {
@@ -118,6 +124,7 @@ impl Roster {
         self.visitors += usize::from(o.is_visitor());
         self.counted += usize::from(o.traits.counted);
         self.seated += usize::from(o.traits.seated);
+        self.people += usize::from(is_person(&o));
         self.by_nick.insert(o.nick.clone(), o);
     }
 
@@ -136,6 +143,7 @@ impl Roster {
         self.visitors -= usize::from(o.is_visitor());
         self.counted -= usize::from(o.traits.counted);
         self.seated -= usize::from(o.traits.seated);
+        self.people -= usize::from(is_person(&o));
         Some(o)
     }
 
@@ -144,7 +152,9 @@ impl Roster {
         let Some(o) = self.by_nick.get_mut(nick) else { return };
         self.visitors -= usize::from(o.role == MucRole::Visitor);
         self.visitors += usize::from(role == MucRole::Visitor);
+        self.people -= usize::from(is_person(o));
         o.role = role;
+        self.people += usize::from(is_person(o));
         if role == MucRole::Visitor && self.stage.remove(&o.seq).is_some() {
             self.frames = None;
         }
@@ -161,4 +171,8 @@ impl Roster {
     pub(crate) fn frames(&mut self) -> Vec<Arc<Frame>> {
         self.frames.get_or_insert_with(|| self.stage.values().map(|s| s.frame.clone()).collect()).clone()
     }
+}
+
+fn is_person(o: &Occupant) -> bool {
+    !o.traits.admin && !o.is_visitor()
 }

@@ -2,12 +2,12 @@
 
 use amphi_stanza::{BareJid, XmlWriter};
 
+use crate::Claims;
 use crate::address::split_tenant;
 use crate::config::{MucConfig, NodeConfig, TokenPolicy};
 use crate::error::RoomError;
 use crate::lua_pattern;
 use crate::occupant::{Affiliation, Peer};
-use crate::{Claims, Session};
 
 fn deny(code: &'static str, text: &str) -> RoomError {
     RoomError::Token { code, text: text.to_owned() }
@@ -34,8 +34,35 @@ pub(crate) fn verify_room(
             Err(deny("authentication-required", "Authentication required"))
         };
     };
+    fits(policy, service, session.tenant.as_deref(), claims, room, allow_unauthenticated)
+}
+
+/// Whether a verified token is one for a room, for others than the room itself. `room`: in real form.
+///
+/// # Errors
+/// Why it is not.
+pub fn token_fits(cfg: &NodeConfig, claims: &Claims, room: &BareJid) -> Result<(), RoomError> {
+    let Some((_, service)) = cfg.muc(room.domain()) else { return Err(RoomError::NoSuchRoom) };
+    let Some(policy) = &service.tokens else { return Ok(()) };
+    fits(policy, service, split_tenant(room).0, claims, room, None)
+}
+
+/// Whether a token makes its user a moderator of the room that it is for.
+pub fn is_moderator(claims: &Claims) -> bool {
+    let named = matches!(claims.user_str("affiliation").as_deref(), Some("owner" | "moderator" | "teacher"));
+    named || claims.user_str("moderator").as_deref() == Some("true")
+}
+
+fn fits(
+    policy: &TokenPolicy,
+    service: &MucConfig,
+    tenant: Option<&str>,
+    claims: &Claims,
+    room: &BareJid,
+    allow_unauthenticated: Option<bool>,
+) -> Result<(), RoomError> {
     let fits = if policy.verify_domain {
-        fits_domain(policy, service, session, claims, room, allow_unauthenticated)?
+        fits_domain(policy, service, tenant, claims, room, allow_unauthenticated)?
     } else {
         match claims.room.as_deref() {
             None | Some("*") => true,
@@ -48,7 +75,7 @@ pub(crate) fn verify_room(
 fn fits_domain(
     policy: &TokenPolicy,
     service: &MucConfig,
-    session: &Session,
+    wanted: Option<&str>,
     claims: &Claims,
     room: &BareJid,
     allow_unauthenticated: Option<bool>,
@@ -64,7 +91,7 @@ fn fits_domain(
         None => None,
     };
     let Some(candidate) = candidate else { return Ok(false) };
-    let tenant_mismatch = claims.tenant.is_some() && claims.tenant != session.tenant;
+    let tenant_mismatch = claims.tenant.is_some() && claims.tenant.as_deref() != wanted;
     if tenant_mismatch && allow_unauthenticated == Some(false) {
         return Ok(false);
     }
@@ -84,9 +111,7 @@ pub(crate) fn affiliation(service: &MucConfig, peer: &Peer) -> Option<Affiliatio
         return None;
     }
     let claims = peer.session.as_ref()?.claims.as_ref()?;
-    let named = matches!(claims.user_str("affiliation").as_deref(), Some("owner" | "moderator" | "teacher"));
-    let flagged = claims.user_str("moderator").as_deref() == Some("true");
-    Some(if named || flagged { Affiliation::Owner } else { Affiliation::Member })
+    Some(if is_moderator(claims) { Affiliation::Owner } else { Affiliation::Member })
 }
 
 /// `<identity/>`: the user of a token, as others see it.

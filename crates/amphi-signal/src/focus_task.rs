@@ -8,8 +8,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use amphi_focus::{ConferenceAnswer, ConferenceRequest, Event, Focus, Input, NodeId, Output, RequestError};
+use amphi_focus::{
+    ConferenceAnswer, ConferenceRequest, Event, Focus, Input, Meeting, NodeId, Output, RequestError, VisitorChange,
+};
 use amphi_room::Session;
+use amphi_stanza::BareJid;
 use amphi_stanza::{FullJid, Limits, Stanza, StreamReader};
 use amphi_xmpp::c2s::UrlParams;
 use amphi_xmpp::client::{ClientConfig, ClientOutput, ClientStream, Input as ClientInput};
@@ -45,6 +48,8 @@ pub struct FocusHandle {
 
 enum Command {
     Request(ConferenceRequest, IpAddr, oneshot::Sender<Result<ConferenceAnswer, RequestError>>),
+    Meeting(String, Option<String>, oneshot::Sender<Option<Meeting>>),
+    Visitors(BareJid, usize, oneshot::Sender<Vec<(Box<str>, Box<str>)>>),
     Input(Input),
 }
 
@@ -59,6 +64,22 @@ impl FocusHandle {
             return Err(RequestError::RoomUnavailable);
         }
         rx.await.unwrap_or_else(|_| Err(RequestError::RoomUnavailable))
+    }
+
+    /// The meeting with a unique id, and whether an occupant is a moderator there.
+    pub(crate) async fn meeting(&self, id: String, endpoint: Option<String>) -> Option<Meeting> {
+        let (tx, rx) = oneshot::channel();
+        self.tx.send(Command::Meeting(id, endpoint, tx)).await.ok()?;
+        rx.await.ok()?
+    }
+
+    /// Endpoint id and name of the visitors of a conference.
+    pub(crate) async fn visitors(&self, room: BareJid, limit: usize) -> Vec<(Box<str>, Box<str>)> {
+        let (tx, rx) = oneshot::channel();
+        if self.tx.send(Command::Visitors(room, limit, tx)).await.is_err() {
+            return Vec::new();
+        }
+        rx.await.unwrap_or_default()
     }
 
     /// Gives the focus an input, for operators.
@@ -105,7 +126,10 @@ async fn run(
     mut from_nodes: mpsc::Receiver<FromNode>,
     senders: HashMap<NodeId, mpsc::UnboundedSender<Stanza>>,
     metrics: Arc<Metrics>,
+    visitors: mpsc::UnboundedSender<VisitorChange>,
 ) {
+    let mut meetings: HashMap<u64, oneshot::Sender<Option<Meeting>>> = HashMap::new();
+    let mut lists: HashMap<u64, oneshot::Sender<Vec<(Box<str>, Box<str>)>>> = HashMap::new();
     let mut asked: HashMap<u64, oneshot::Sender<Result<ConferenceAnswer, RequestError>>> = HashMap::new();
     let mut next_id = 0u64;
     loop {
@@ -122,6 +146,16 @@ async fn run(
                     next_id += 1;
                     asked.insert(next_id, answer);
                     Input::ConferenceRequest { id: next_id, request, peer: Some(peer) }
+                }
+                Some(Command::Meeting(meeting_id, endpoint, answer)) => {
+                    next_id += 1;
+                    meetings.insert(next_id, answer);
+                    Input::FindMeeting { id: next_id, meeting_id, endpoint }
+                }
+                Some(Command::Visitors(room, limit, answer)) => {
+                    next_id += 1;
+                    lists.insert(next_id, answer);
+                    Input::ListVisitors { id: next_id, room, limit }
                 }
                 Some(Command::Input(i)) => i,
                 None => return,
@@ -152,6 +186,19 @@ async fn run(
                     if let Some(tx) = asked.remove(&id) {
                         let _ = tx.send(result);
                     }
+                }
+                Output::Meeting { id, found } => {
+                    if let Some(tx) = meetings.remove(&id) {
+                        let _ = tx.send(found);
+                    }
+                }
+                Output::Visitors { id, visitors } => {
+                    if let Some(tx) = lists.remove(&id) {
+                        let _ = tx.send(visitors);
+                    }
+                }
+                Output::Visitor(change) => {
+                    let _ = visitors.send(change);
                 }
                 Output::Event(e) => log(&e),
             }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::metrics::{NodeLabel, NodeRole};
 use crate::node::Node;
+use crate::queue::News;
 use crate::shard::{Op, ShardMsg, VIRTUAL, shard_of};
 
 /// Input that is taken in before the shards hear of it.
@@ -78,13 +79,20 @@ impl Stats {
 struct Outbound {
     shards: Vec<Vec<Op>>,
     virt: Vec<Op>,
+    /// For the visitor queue, once the occupants have heard it.
+    news: Vec<News>,
     /// Which shards have members of a room: bit 63 is the virtual one.
     rooms: HashMap<RoomId, HashMap<u8, u32>, foldhash::fast::RandomState>,
 }
 
 impl Outbound {
     fn new(shards: usize) -> Self {
-        Self { shards: (0..shards).map(|_| Vec::new()).collect(), virt: Vec::new(), rooms: HashMap::default() }
+        Self {
+            shards: (0..shards).map(|_| Vec::new()).collect(),
+            virt: Vec::new(),
+            news: Vec::new(),
+            rooms: HashMap::default(),
+        }
     }
 
     fn push(&mut self, shard: u8, op: Op) {
@@ -138,6 +146,11 @@ impl Outbound {
                     self.push(shard_of(conn), Op::Send(conn, bytes));
                 }
             }
+            Output::Live { room, shown, state } => {
+                if node.news.get().is_some() {
+                    self.news.push(News { room, shown, state });
+                }
+            }
             Output::Promised { room, username, ttl } => node.promise(room, username, ttl),
         }
     }
@@ -151,6 +164,11 @@ impl Outbound {
                 && let Some(s) = node.shards.get(i as u8)
             {
                 s.send(ShardMsg::Ops(std::mem::take(list))).await;
+            }
+        }
+        if let Some(tx) = node.news.get() {
+            for n in self.news.drain(..) {
+                let _ = tx.send(n);
             }
         }
     }

@@ -5,7 +5,8 @@
 //! c2s   ──►                                   ──► virtual connections (focus, BOSH)
 //! ```
 //!
-//! Protocol rules are not here: streams are in `amphi-xmpp`, rooms in `amphi-room`, conferences in `amphi-focus`.
+//! Protocol rules are not here: streams are in `amphi-xmpp`, rooms in `amphi-room`, conferences in `amphi-focus`, the visitor queue in
+//! `amphi-queue`.
 
 mod addresses;
 mod backend;
@@ -18,6 +19,7 @@ mod hub_task;
 mod links;
 mod metrics;
 mod node;
+mod queue;
 mod server;
 mod shard;
 mod tls;
@@ -31,6 +33,7 @@ pub use front::FrontSettings;
 pub use hosts::{Account, HostAuth};
 pub use links::{LinkSettings, PeerSettings};
 pub use node::FocusProxy;
+pub use queue::{QueueSettings, ServiceSettings, ServiceToken};
 pub use server::{FocusTarget, FrontServer, HostSettings, NodeSettings, Server, ServerSettings, StartError};
 pub use shard::ShardSettings;
 pub use tls::{CertificateSource, TlsError, fingerprint};

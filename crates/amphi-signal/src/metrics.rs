@@ -96,6 +96,12 @@ pub struct Metrics {
     pub handshakes_waiting: Gauge,
     /// Conference requests by outcome.
     pub conference_requests: Family<Kind, Counter>,
+    /// People who wait until a meeting is live.
+    pub queue_waiting: Gauge,
+    /// Meetings that became live while people waited.
+    pub queue_announcements: Counter,
+    /// Requests to a queue service elsewhere, by outcome.
+    pub queue_service: Family<Kind, Counter>,
 }
 
 impl Metrics {
@@ -123,6 +129,9 @@ impl Metrics {
             fanout_pending: Gauge::default(),
             handshakes_waiting: Gauge::default(),
             conference_requests: Family::default(),
+            queue_waiting: Gauge::default(),
+            queue_announcements: Counter::default(),
+            queue_service: Family::default(),
         };
         let r = registry.sub_registry_with_prefix("amphi");
         r.register("stanzas_in", "Stanzas received from clients", m.stanzas_in.clone());
@@ -146,6 +155,13 @@ impl Metrics {
         r.register("fanout_pending", "Connections with output waiting for its turn", m.fanout_pending.clone());
         r.register("handshakes_waiting", "Connections waiting for their handshake", m.handshakes_waiting.clone());
         r.register("conference_requests", "Conference requests by outcome", m.conference_requests.clone());
+        r.register("queue_waiting", "People who wait until a meeting is live", m.queue_waiting.clone());
+        r.register(
+            "queue_announcements",
+            "Meetings that became live while people waited",
+            m.queue_announcements.clone(),
+        );
+        r.register("queue_service_requests", "Requests to a queue service by outcome", m.queue_service.clone());
         Arc::new(m)
     }
 

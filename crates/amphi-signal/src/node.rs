@@ -22,6 +22,7 @@ use crate::backend::Identity;
 use crate::hosts::Host;
 use crate::links::Links;
 use crate::metrics::{Metrics, NodeLabel, NodeRole};
+use crate::queue::News;
 use crate::shard::{Op, ShardMsg, Shards, VIRTUAL, shard_of};
 use crate::tls::ServerTls;
 use crate::virt::Virtual;
@@ -63,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) links: OnceLock<Arc<Links>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) hubs: OnceLock<Vec<mpsc::Sender<Input>>>,
+    /// Where news for those who wait for a room go.
+    pub(crate) news: OnceLock<mpsc::UnboundedSender<News>>,
     sessions: RwLock<HashMap<FullJid, ConnId, foldhash::fast::RandomState>>,
     resumptions: Mutex<HashMap<Box<str>, Parked, foldhash::fast::RandomState>>,
     promises: Mutex<HashMap<String, Promise>>,
@@ -119,6 +122,7 @@ impl Node {
             links: OnceLock::new(),
             metrics,
             hubs: OnceLock::new(),
+            news: OnceLock::new(),
             sessions: RwLock::default(),
             resumptions: Mutex::default(),
             promises: Mutex::default(),

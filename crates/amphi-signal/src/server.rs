@@ -27,6 +27,7 @@ use crate::hub_task;
 use crate::links::{LinkSettings, Links};
 use crate::metrics::Metrics;
 use crate::node::{FocusProxy, Node, Parts};
+use crate::queue::{self, Queue, QueueSettings, Service, ServiceSettings};
 use crate::shard::{NewConn, NewFraming, ShardMsg, ShardSettings, Shards};
 use crate::tls::{CertificateSource, ServerTls, TlsError};
 use crate::transport::RawTransport;
@@ -128,6 +129,10 @@ pub struct ServerSettings {
     pub focus: Option<(FocusConfig, Vec<(NodeId, FocusTarget)>)>,
     /// HTTP server of a focus elsewhere.
     pub focus_http: Option<String>,
+    /// The visitor queue of this process, where its front and main node are.
+    pub queue: Option<QueueSettings>,
+    /// A queue service elsewhere that is told when a room of the main node is live.
+    pub queue_service: Option<ServiceSettings>,
     /// Origins that may use HTTP; `*` is any.
     pub cors_origins: Vec<String>,
     /// The page at `/`.
@@ -240,6 +245,12 @@ impl Server {
             order.push(node);
         }
         let mut tasks = Vec::new();
+        // Rooms begin to speak before the queue listens; what they say waits here.
+        let main_node = order.iter().find(|n| n.rooms.main().is_some()).cloned();
+        let (news, news_rx) = mpsc::unbounded_channel();
+        if let Some(n) = main_node.as_ref().filter(|_| settings.queue.is_some() || settings.queue_service.is_some()) {
+            let _ = n.news.set(news);
+        }
         for (n, node) in settings.nodes.iter().zip(&order) {
             start_hubs(n, node).await;
             let mut here = Vec::new();
@@ -264,6 +275,7 @@ impl Server {
             tasks.push(tokio::spawn(front_tls.clone().watch()).abort_handle());
         }
 
+        let (visitors, visitors_rx) = mpsc::unbounded_channel();
         let targets = settings.focus.as_ref().map_or(0, |f| f.1.len());
         let focus = match settings.focus {
             Some((config, targets)) => {
@@ -286,6 +298,18 @@ impl Server {
             }
             None => None,
         };
+        let queue = match (settings.queue, &main_node) {
+            (Some(s), Some(node)) if settings.front.is_some() => {
+                let queue = Queue::new(s, node.clone(), focus.clone());
+                tasks.push(tokio::spawn(queue::changes(queue.clone(), visitors_rx)).abort_handle());
+                Some(queue)
+            }
+            _ => None,
+        };
+        let service = settings.queue_service.map(|s| Service::new(s, metrics.clone()));
+        if queue.is_some() || service.is_some() {
+            tasks.push(tokio::spawn(queue::news(news_rx, queue.clone(), service)).abort_handle());
+        }
         let focus_at = match (&focus, settings.focus_http) {
             (Some(h), _) => FocusAt::Here(h.clone()),
             (None, Some(base)) => FocusAt::There(base),
@@ -334,6 +358,7 @@ impl Server {
                 addresses: Arc::new(Addresses::new(settings.addresses)),
                 turns: Arc::new(Semaphore::new(f.settings.handshakes)),
                 queue: Arc::new(Semaphore::new(f.settings.waiting)),
+                visitors: queue,
                 settings: f.settings,
             });
             if f.tls {

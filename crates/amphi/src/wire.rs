@@ -6,12 +6,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use amphi_focus::{AuthConfig, FocusConfig, LiveReading, NodeId, VnodeConfig};
+use amphi_queue::{LiveRule, SessionConfig, Spread};
 use amphi_room::{
     AddressList, ChatBudget, MainConfig, MucConfig, NodeConfig, Role, RoomLimits, TokenPolicy, VisitorNodeConfig,
 };
 use amphi_signal::{
     Account, AddressLimit, CertificateSource, FocusProxy, FocusTarget, FrontServer, FrontSettings, HostAuth,
-    HostSettings, LinkSettings, NodeSettings, PeerSettings, Server, ServerSettings, ShardSettings, TokenSettings,
+    HostSettings, LinkSettings, NodeSettings, PeerSettings, QueueSettings, Server, ServerSettings, ServiceSettings,
+    ServiceToken, ShardSettings, TokenSettings,
 };
 use amphi_stanza::{FullJid, Limits};
 use amphi_xmpp::client::{ClientConfig, Credentials};
@@ -101,6 +103,8 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
             FocusPlace::Elsewhere { http } => http.clone(),
             FocusPlace::Here { .. } => None,
         },
+        queue: (c.queue.enabled && c.visitors.enabled).then(|| queue(c)),
+        queue_service: queue_service(c)?,
         cors_origins: c.listen.cors_origins.clone(),
         page: PAGE,
         addresses: AddressLimit {
@@ -111,6 +115,46 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         metrics: c.metrics.enabled,
         name: "amphi".to_owned(),
     })
+}
+
+fn queue(c: &Config) -> QueueSettings {
+    let q = &c.queue;
+    QueueSettings {
+        rule: match c.focus.live {
+            Live::OnlyIfTrue => LiveRule::OnlyIfTrue,
+            Live::Ignore | Live::UnlessFalse => LiveRule::UnlessFalse,
+        },
+        spread: Spread { joins_per_second: q.joins_per_second, min: q.min_delay.0, max: q.max_delay.0 },
+        state_interval: q.state_interval.0,
+        list_interval: q.list_interval.0,
+        list_limit: q.list_limit as usize,
+        clients: q.clients as usize,
+        session: SessionConfig {
+            heart_beat: q.heart_beat.0,
+            connect_timeout: c.limits.login_time.0,
+            subscriptions: q.subscriptions as usize,
+            limits: amphi_queue::Limits { frame: q.frame_size.0 as usize, ..amphi_queue::Limits::default() },
+        },
+    }
+}
+
+fn queue_service(c: &Config) -> anyhow::Result<Option<ServiceSettings>> {
+    let q = &c.queue;
+    let Some(url) = &q.service else { return Ok(None) };
+    let token = match &q.service_key_file {
+        None => None,
+        Some(path) => {
+            let pem = std::fs::read(path).with_context(|| format!("queue.service_key_file: {}", path.display()))?;
+            let mut token = ServiceToken::rsa(&pem).context("queue.service_key_file is no RSA key")?;
+            token.key_id.clone_from(&q.service_key_id);
+            token.issuer.clone_from(&q.service_issuer);
+            token.audience.clone_from(&q.service_audience);
+            token.ttl = q.service_token_ttl.0;
+            token.threshold = q.service_token_threshold.0;
+            Some(token)
+        }
+    };
+    Ok(Some(ServiceSettings { url: url.clone(), token }))
 }
 
 /// Addresses of server streams within this process, by node: where `links = "s2s"` connects to.
@@ -172,6 +216,7 @@ fn main_node(c: &Config, n: &Node, cores: usize, ports: &BTreeMap<String, Socket
     let role = Role::Main(MainConfig {
         visitors: c.visitors.enabled.then(|| component("visitors")),
         always_visitors_enabled: c.visitors.enabled,
+        queue: c.queue.enabled || c.queue.service.is_some(),
         auto_allow_visitor_promotion: c.promotion == Promotion::Auto,
         visitors_ignore_list: c.visitors.ignore_list.iter().cloned().collect(),
         focus: Some(c.focus.jid.clone()),

@@ -47,6 +47,8 @@ pub struct World {
     pub judges: bool,
     pub answers: HashMap<u64, Result<ConferenceAnswer, RequestError>>,
     pub events: Vec<Event>,
+    /// Answers and news about visitors.
+    pub told: Vec<Output>,
     pub sent: Vec<(NodeId, String)>,
     pub next: u64,
     inbox: VecDeque<Input>,
@@ -89,6 +91,7 @@ impl World {
             judges: false,
             answers: HashMap::new(),
             events: Vec::new(),
+            told: Vec::new(),
             sent: Vec::new(),
             next: 0,
             inbox: VecDeque::new(),
@@ -126,6 +129,7 @@ impl World {
                         assert!(self.answers.insert(id, result).is_none(), "request {id} was answered twice");
                     }
                     Output::Event(e) => self.events.push(e),
+                    o => self.told.push(o),
                 }
             }
         }

@@ -35,6 +35,8 @@ pub(crate) struct Upgrade {
     pub(crate) key: String,
     /// The subprotocol `xmpp` is among those offered.
     pub(crate) xmpp: bool,
+    /// `v12.stomp` is.
+    pub(crate) stomp: bool,
 }
 
 /// Reads until the head is complete. `None` when the peer closed or sent something that is no request.
@@ -65,14 +67,16 @@ fn parse(buf: &[u8], region_header: &str) -> Result<Option<Head>, httparse::Erro
     let target = req.path.unwrap_or("/");
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut head = Head { len, path: path.to_owned(), query: query.to_owned(), ..Head::default() };
-    let (mut websocket, mut key, mut xmpp) = (false, None, false);
+    let (mut websocket, mut key, mut xmpp, mut stomp) = (false, None, false, false);
     for h in req.headers.iter() {
         let value = String::from_utf8_lossy(h.value);
         match h.name {
             n if n.eq_ignore_ascii_case("upgrade") => websocket = value.eq_ignore_ascii_case("websocket"),
             n if n.eq_ignore_ascii_case("sec-websocket-key") => key = Some(value.into_owned()),
             n if n.eq_ignore_ascii_case("sec-websocket-protocol") => {
-                xmpp |= value.split(',').any(|p| p.trim().eq_ignore_ascii_case("xmpp"));
+                let offers = |name: &str| value.split(',').any(|p| p.trim().eq_ignore_ascii_case(name));
+                xmpp |= offers("xmpp");
+                stomp |= offers("v12.stomp");
             }
             n if n.eq_ignore_ascii_case("authorization") => head.bearer = bearer(&value),
             n if n.eq_ignore_ascii_case(region_header) => head.region = Some(value.into_owned()),
@@ -84,7 +88,7 @@ fn parse(buf: &[u8], region_header: &str) -> Result<Option<Head>, httparse::Erro
         }
     }
     if websocket && req.method == Some("GET") {
-        head.upgrade = key.map(|key| Upgrade { key, xmpp });
+        head.upgrade = key.map(|key| Upgrade { key, xmpp, stomp });
     }
     Ok(Some(head))
 }
@@ -101,7 +105,9 @@ pub(crate) fn bearer(value: &str) -> Option<String> {
 
 /// The tenant in front of a path: `/acme/xmpp-websocket` is `/xmpp-websocket` of tenant `acme`.
 pub(crate) fn split_tenant(path: &str) -> (Option<&str>, Cow<'_, str>) {
-    for known in ["/xmpp-websocket", "/http-bind", "/conference-request/v1"] {
+    for known in
+        ["/xmpp-websocket", "/http-bind", "/conference-request/v1", "/visitor/websocket", "/visitors-list/websocket"]
+    {
         if let Some(before) = path.strip_suffix(known) {
             let tenant = before.strip_prefix('/').filter(|t| !t.is_empty() && !t.contains('/'));
             if before.is_empty() || tenant.is_some() {
@@ -169,7 +175,7 @@ mod tests {
         assert_eq!(h.len, text.len() - 4);
         assert_eq!(split_tenant(&h.path), (Some("acme"), "/xmpp-websocket".into()));
         assert_eq!(h.query, "room=Town&vnode=v1");
-        assert_eq!(h.upgrade, Some(Upgrade { key: "abc".into(), xmpp: true }));
+        assert_eq!(h.upgrade, Some(Upgrade { key: "abc".into(), xmpp: true, stomp: false }));
         assert_eq!((h.bearer.as_deref(), h.region.as_deref()), (Some("t.t.t"), Some("eu")));
         assert!(parse(&text[..100], "x").unwrap().is_none());
         assert!(parse(b"\x16\x03\x01\x02", "x").is_err());

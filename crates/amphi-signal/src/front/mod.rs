@@ -1,7 +1,7 @@
 //! The HTTP front: one address for everything a browser needs.
 //!
 //! WebSocket upgrades on `/xmpp-websocket` take a path of their own, from the first bytes to a shard, since a join storm
-//! is made of them. Everything else goes to the general HTTP server. Requests with `vnode=X` go to that node, wherever
+//! is made of them. So do those of the visitor queue, of which very many stay for long. Everything else goes to the general HTTP server. Requests with `vnode=X` go to that node, wherever
 //! it lives.
 
 pub(crate) mod head;
@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use amphi_queue::Endpoint;
 use amphi_xmpp::c2s::UrlParams;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -76,6 +77,7 @@ pub(crate) struct Front {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) turns: Arc<Semaphore>,
     pub(crate) queue: Arc<Semaphore>,
+    pub(crate) visitors: Option<Arc<Queue>>,
 }
 
 impl Front {
@@ -186,6 +188,55 @@ impl Front {
 
     fn is_upgrade(&self, head: &Head) -> bool {
         head.upgrade.is_some() && head::split_tenant(&head.path).1 == "/xmpp-websocket"
+    }
+
+    /// The part of the visitor queue that an upgrade is for. It is served where the main node is.
+    fn queue_endpoint(&self, head: &Head) -> Option<Endpoint> {
+        head.upgrade.as_ref()?;
+        let endpoint = Endpoint::of_path(&head::split_tenant(&head.path).1)?;
+        (self.visitors.is_some() || matches!(self.main, Some(Target::There(_)))).then_some(endpoint)
+    }
+
+    /// Opens a connection of the visitor queue. It gets a task of its own, so that this one ends.
+    async fn enqueue(&self, mut socket: Socket, endpoint: Endpoint, head: Head, mut buf: BytesMut) {
+        let Some(queue) = self.visitors.clone() else {
+            if let Some(Target::There(addr)) = self.main {
+                let metrics = self.metrics.clone();
+                tokio::spawn(async move {
+                    if let Err(e) = tunnel(socket, addr, &buf).await {
+                        metrics.refuse("forward");
+                        tracing::debug!(error = %e, "Forwarding a connection of the visitor queue failed.");
+                    }
+                });
+            }
+            return;
+        };
+        let Some(upgrade) = head.upgrade else { return };
+        let Ok(place) = queue.places.clone().try_acquire_owned() else {
+            self.metrics.refuse("queue-full");
+            let _ = socket.write_all(b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-length: 17\r\nconnection: close\r\n\r\nThe queue is full").await;
+            return;
+        };
+        let mut answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {}\r\n",
+            ws::accept_key(&upgrade.key)
+        );
+        if upgrade.stomp {
+            answer.push_str("sec-websocket-protocol: v12.stomp\r\n");
+        }
+        answer.push_str("\r\n");
+        if socket.write_all(answer.as_bytes()).await.is_err() || socket.flush().await.is_err() {
+            return;
+        }
+        buf.advance(head.len);
+        // A copy of its own size: the buffer of the request is not kept while somebody waits.
+        let early = if buf.is_empty() { BytesMut::new() } else { BytesMut::from(&buf[..]) };
+        drop(buf);
+        socket.keep_alive();
+        match socket {
+            Socket::Plain(s) => drop(tokio::spawn(queue::serve(queue, endpoint, s, early, head.bearer, place))),
+            Socket::Tls(s) => drop(tokio::spawn(queue::serve(queue, endpoint, s, early, head.bearer, place))),
+        }
     }
 
     /// Which node a request is for.
@@ -305,6 +356,17 @@ impl Socket {
             Self::Plain(s) => s.flush().await,
             Self::Tls(s) => s.flush().await,
         }
+    }
+
+    /// Lets the system notice peers that are gone without a word, for clients that want no heart-beats.
+    fn keep_alive(&self) {
+        let tcp = match self {
+            Self::Plain(s) => s,
+            Self::Tls(s) => s.get_ref().0,
+        };
+        let often =
+            socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(30));
+        let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&often);
     }
 
     fn raw(self) -> io::Result<RawTransport> {

@@ -1,6 +1,6 @@
 //! WebSocket framing, server side (RFC 6455): reading masked frames in place, writing headers.
 //!
-//! Text messages only, no extensions. A message may come in fragments; together they must stay under the stanza limit.
+//! Text messages only (or binary ones in their place), no extensions. A message may come in fragments; together they must stay under the stanza limit.
 
 use bytes::{Buf, BytesMut};
 
@@ -26,9 +26,16 @@ pub(crate) struct WsError(pub(crate) u16, pub(crate) &'static str);
 #[derive(Debug, Default)]
 pub(crate) struct WsReader {
     fragments: Option<BytesMut>,
+    /// Binary messages are taken as text.
+    binary: bool,
 }
 
 impl WsReader {
+    /// One that takes binary messages as if they were text: STOMP clients send either.
+    pub(crate) fn with_binary() -> Self {
+        Self { fragments: None, binary: true }
+    }
+
     /// Takes the next event out of `buf`; `None` when more bytes are needed.
     pub(crate) fn next(&mut self, buf: &mut BytesMut, limit: usize) -> Result<Option<WsEvent>, WsError> {
         loop {
@@ -68,6 +75,7 @@ impl WsReader {
             buf.advance(at + 4);
             let mut payload = buf.split_to(len);
             unmask(&mut payload, key);
+            let opcode = if opcode == 0x2 && self.binary { 0x1 } else { opcode };
             return Ok(Some(match (opcode, fin) {
                 (0x8, _) => WsEvent::Close,
                 (0x9, _) => WsEvent::Ping(payload),

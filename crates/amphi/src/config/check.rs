@@ -14,6 +14,7 @@ use super::error::Mistake;
 use super::file::{File, Links};
 use super::layers::Places;
 use super::nodes::{Node, Usual};
+use super::queue::QueueFile;
 use super::secret::Password;
 use super::visitors::NodeFile;
 
@@ -84,6 +85,7 @@ impl Check<'_> {
             tls,
             main,
             visitors,
+            queue: self.queue(),
             focus,
             limits: file.limits.clone(),
             log: file.log.clone(),
@@ -298,6 +300,33 @@ impl Check<'_> {
             reply_timeout: said.reply_timeout.0,
             trusted_domains: self.domains("focus.trusted_domains", &said.trusted_domains),
         })
+    }
+
+    fn queue(&mut self) -> QueueFile {
+        let said = self.file.queue.clone();
+        if said.joins_per_second == 0 {
+            self.wrong("queue.joins_per_second", "at least one");
+        }
+        if said.min_delay.0 > said.max_delay.0 {
+            self.wrong("queue.min_delay", "is more than queue.max_delay");
+        }
+        if said.frame_size.0 < 1024 {
+            self.wrong("queue.frame_size", "at least 1KiB");
+        }
+        match &said.service {
+            Some(url) if url.starts_with("https://") => {
+                self.wrong("queue.service", "only http:// is spoken; put a proxy in between");
+            }
+            Some(url) => {
+                self.url("queue.service", url);
+            }
+            None if said.service_key_file.is_some() => self.wrong("queue.service_key_file", "needs queue.service too"),
+            None => {}
+        }
+        if let Some(path) = &said.service_key_file {
+            self.read("queue.service_key_file", path);
+        }
+        said
     }
 
     fn tls(&mut self) -> Tls {

@@ -14,6 +14,7 @@ use super::focus::{FocusAuthentication, Live};
 use super::layers::Layered;
 use super::limits::LimitsFile;
 use super::nodes::Node;
+use super::queue::QueueFile;
 use super::secret::Password;
 
 /// A configuration that holds together.
@@ -47,6 +48,8 @@ pub struct Config {
     pub main: Option<Node>,
     /// The audience.
     pub visitors: Visitors,
+    /// The visitor queue.
+    pub queue: QueueFile,
     /// The focus.
     pub focus: Focus,
     /// Bounds on peers.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::focus::FocusFile;
 use super::hosts::{HostFile, MucFile};
 use super::limits::LimitsFile;
+use super::queue::QueueFile;
 use super::visitors::VisitorsFile;
 
 /// The whole file.
@@ -55,6 +56,8 @@ pub struct File {
     pub mucs: Vec<MucFile>,
     /// The audience: its nodes, and who may come back from it.
     pub visitors: VisitorsFile,
+    /// Where visitors wait until their meeting is live.
+    pub queue: QueueFile,
     /// The conference focus.
     pub focus: FocusFile,
     /// Bounds on what one peer may use.
@@ -86,6 +89,7 @@ impl Default for File {
             hosts: Vec::new(),
             mucs: Vec::new(),
             visitors: VisitorsFile::default(),
+            queue: QueueFile::default(),
             focus: FocusFile::default(),
             limits: LimitsFile::default(),
             log: LogFile::default(),
