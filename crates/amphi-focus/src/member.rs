@@ -51,7 +51,7 @@ impl Member {
         };
         let trusted = jid.as_ref().is_some_and(|j| config.trusted_domains.iter().any(|d| d == j.domain()));
         let kind = if trusted { kind(stanza) } else { Kind::Person };
-        Self { jid, role, kind, seq, identity: Box::default(), known: false }
+        Self { jid, role, kind, seq, name: name(stanza), identity: Box::default(), known: false }
     }
 
     pub(crate) fn is_visitor(&self) -> bool {
