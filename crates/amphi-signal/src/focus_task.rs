@@ -100,6 +100,7 @@ pub(crate) async fn start(
     links: Vec<(NodeId, FocusLink)>,
     shards: &Shards,
     metrics: Arc<Metrics>,
+    visitors: mpsc::UnboundedSender<VisitorChange>,
 ) -> FocusHandle {
     let (tx, rx) = mpsc::channel(4096);
     let (events, from_nodes) = mpsc::channel(16 * 1024);
@@ -116,7 +117,7 @@ pub(crate) async fn start(
             }
         }
     }
-    shards.run_on(0, run(focus, rx, from_nodes, senders, metrics)).await;
+    shards.run_on(0, run(focus, rx, from_nodes, senders, metrics, visitors)).await;
     FocusHandle { tx }
 }
 

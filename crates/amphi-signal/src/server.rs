@@ -294,7 +294,10 @@ impl Server {
                         },
                     ));
                 }
-                Some(focus_task::start(Focus::new(config, rand::random()), links, &shards, metrics.clone()).await)
+                Some(
+                    focus_task::start(Focus::new(config, rand::random()), links, &shards, metrics.clone(), visitors)
+                        .await,
+                )
             }
             None => None,
         };

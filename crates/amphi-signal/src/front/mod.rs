@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::addresses::Addresses;
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::queue::{self, Queue};
 use crate::shard::{NewConn, NewFraming, Shard, ShardMsg, Shards};
 use crate::tls::ServerTls;
 use crate::transport::{RawTransport, Transport};
@@ -150,6 +151,11 @@ impl Front {
         let Some(turn) = self.turn(place).await else { return };
         let head = head::read(&mut socket, &self.settings.region_header);
         let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
+        if let Some(endpoint) = self.queue_endpoint(&head) {
+            drop(turn);
+            Box::pin(self.enqueue(Socket::Plain(socket), endpoint, head, buf)).await;
+            return;
+        }
         if !self.is_upgrade(&head) {
             drop(turn);
             Box::pin(self.http(Prefixed::new(buf.freeze(), socket), peer)).await;
@@ -173,6 +179,11 @@ impl Front {
         };
         let head = head::read(&mut stream, &self.settings.region_header);
         let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
+        if let Some(endpoint) = self.queue_endpoint(&head) {
+            drop(turn);
+            self.enqueue(Socket::Tls(Box::new(stream)), endpoint, head, buf).await;
+            return;
+        }
         if !self.is_upgrade(&head) {
             drop(turn);
             self.http(Prefixed::new(buf.freeze(), stream), peer).await;
