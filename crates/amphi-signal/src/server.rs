@@ -296,6 +296,12 @@ impl Server {
                 vnodes.insert(node.name.clone(), Target::Here(node.clone()));
             }
         }
+        // A lone visitor node, behind a proxy that picks nodes by host or path, is what requests without `vnode` mean.
+        if main.is_none()
+            && let [node] = &order[..]
+        {
+            main = Some(Target::Here(node.clone()));
+        }
         let region_header = settings.front.as_ref().map_or_else(String::new, |f| f.settings.region_header.clone());
         let health =
             Arc::new(HealthOf { nodes: order.clone(), has_focus: focus.is_some(), targets, metrics: metrics.clone() });
