@@ -343,6 +343,8 @@ impl Conference {
         let lost = v.present();
         v.uncount(core, vnode);
         v.link = Link::Away { told: false };
+        // What is due would be said to a connection that does not exist.
+        v.publisher = Publisher::default();
         self.audience_changed(core, now);
         lost
     }

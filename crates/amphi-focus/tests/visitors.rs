@@ -175,6 +175,18 @@ fn a_lost_node_is_uncounted_and_new_visitors_go_elsewhere() {
 }
 
 #[test]
+fn a_lost_node_is_told_nothing_until_it_is_back() {
+    let mut w = World::with_first(config(1));
+    w.ask_visitor("m1");
+    w.join_visitor(1, "x1");
+    w.crash(v(1));
+    w.clear();
+    w.pass(s(120));
+    // It would be said to a room that knows nothing of the focus.
+    assert_eq!(w.sent_to(&v(1)), Vec::<&str>::new());
+}
+
+#[test]
 fn requests_that_wait_for_a_node_that_is_lost_go_elsewhere() {
     let mut w = World::with_first(config(2));
     w.faults.mute.insert(v(1));

@@ -66,7 +66,11 @@ async fn a_link_that_breaks_all_the_time_delivers_everything_in_the_end() {
             40 => mains[0].affiliate(&mains[1].nick, "owner"),
             60 => mains[0].affiliate(&mains[2].nick, "owner"),
             90 => mains.pop().unwrap().leave().await.unwrap(),
-            120 => mains.push(Client::join(front, "cut", None).await.unwrap()),
+            120 => {
+                let (client, vnode) = Client::come(front, "cut").await.unwrap();
+                assert_eq!(vnode, None);
+                mains.push(client);
+            }
             _ => {}
         }
         pause(60).await;

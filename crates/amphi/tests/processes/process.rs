@@ -159,7 +159,7 @@ impl Service {
             "domain = \"{DOMAIN}\"\nroles = [{roles}]\nstage = {stage}\ndata_dir = {data:?}\n\
              [listen]\nfront = \"{front}\"\nc2s = \"{c2s}\"\ns2s = \"{s2s}\"\nadmin = \"{admin}\"\n\
              [limits]\naudience_chat_burst = 1000\naudience_chat_room_burst = 1000\n\
-             [focus]\npassword = \"the same for all\"\nopen_node_at = {open}\nvnode_lost_after = \"2s\"\n{focus}\
+             [focus]\npassword = \"the same for all\"\nopen_node_at = {open}\nvnode_lost_after = \"2s\"\nreturn_hold = \"0s\"\n{focus}\
              [visitors]\n{main}",
             stage = plan.stage,
             data = self.folder.join(format!("data-{name}")),
