@@ -316,3 +316,23 @@ fn large_audiences_are_published_at_most_every_fifteen_seconds_and_to_the_last_v
     w.pass(s(30));
     assert_eq!((w.published(&NodeId::Main), w.published(&v(1))), (Some(1260), Some(1260)));
 }
+
+#[test]
+fn somebody_who_left_a_full_stage_finds_the_seat_free_when_coming_back() {
+    for judges in [false, true] {
+        let mut c = config(1);
+        (c.max_participants, c.return_hold) = (2, s(0));
+        let mut w = World::new(c);
+        w.judges = judges;
+        for i in 0..2 {
+            assert_eq!(w.go(&format!("m{i}")), "main");
+            w.join(&format!("n{i}"));
+        }
+        let id = w.ask("m9");
+        assert_eq!(w.place(id), "v1");
+        w.join_visitor(1, "x1");
+        w.leave("n1");
+        w.pass(s(2));
+        assert_eq!(w.go("m1"), "main", "judges={judges}");
+    }
+}

@@ -44,11 +44,26 @@ pub(crate) struct Client {
     out: mpsc::UnboundedSender<String>,
 }
 
-/// Asks the focus for a seat: `None` is the stage, else the name of a visitor node.
-pub(crate) async fn request(front: SocketAddr, room: &str) -> anyhow::Result<Option<String>> {
+/// Where somebody wants to go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Wherever there is a seat.
+    Any,
+    /// Not on stage.
+    Audience,
+}
+
+/// Asks the focus for a seat, as the browser of a machine: `None` is the stage, else the name of a visitor node.
+pub(crate) async fn request(
+    front: SocketAddr,
+    room: &str,
+    machine: &str,
+    wish: Wish,
+) -> anyhow::Result<Option<String>> {
     let body = serde_json::json!({
         "room": format!("{room}@conference.{DOMAIN}"),
-        "properties": { "visitors-version": 1 },
+        "machineUid": machine,
+        "properties": { "visitors-version": 1, "visitor": wish == Wish::Audience },
     })
     .to_string();
     let mut socket = TcpStream::connect(front).await?;
@@ -70,8 +85,13 @@ pub(crate) async fn request(front: SocketAddr, room: &str) -> anyhow::Result<Opt
 
 impl Client {
     /// Asks for a seat and takes it.
-    pub(crate) async fn come(front: SocketAddr, room: &str) -> anyhow::Result<(Self, Option<String>)> {
-        let vnode = request(front, room).await?;
+    pub(crate) async fn come(
+        front: SocketAddr,
+        room: &str,
+        machine: &str,
+        wish: Wish,
+    ) -> anyhow::Result<(Self, Option<String>)> {
+        let vnode = request(front, room, machine, wish).await?;
         Ok((Self::join(front, room, vnode.as_deref()).await?, vnode))
     }
 

@@ -8,7 +8,7 @@ mod proxy;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use client::{Client, Seen, request};
+use client::{Client, Seen, Wish, request};
 use process::{Plan, Service};
 use proxy::Proxy;
 
@@ -30,24 +30,24 @@ async fn pause(millis: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_breaks_all_the_time_delivers_everything_in_the_end() {
-    let plan = Plan { name: "cuts", nodes: &["v1"], stage: 4, open_node_at: 200 };
+    let plan = Plan { name: "cuts", nodes: &["v1"], stage: 10, open_node_at: 200 };
     let mut service = Service::new(&plan).unwrap();
     // A stream takes some 6 KB until it is up.
-    let to_main = Proxy::start(service.at("main").s2s, 16_000).await.unwrap();
-    let to_node = Proxy::start(service.at("v1").s2s, 16_000).await.unwrap();
+    let to_main = Proxy::start(service.at("main").s2s, 10_000).await.unwrap();
+    let to_node = Proxy::start(service.at("v1").s2s, 10_000).await.unwrap();
     let through = HashMap::from([("main".to_owned(), to_main.address), ("v1".to_owned(), to_node.address)]);
     service.start(&plan, &through).unwrap();
     let front = service.at("main").front;
 
     let mut mains = Vec::new();
-    for _ in 0..4 {
-        let (client, vnode) = Client::come(front, "cut").await.unwrap();
+    for n in 0..4 {
+        let (client, vnode) = Client::come(front, "cut", &format!("m{n}"), Wish::Any).await.unwrap();
         assert_eq!(vnode, None);
         mains.push(client);
     }
     let mut visitors = Vec::new();
-    for _ in 0..3 {
-        let (client, vnode) = Client::come(front, "cut").await.unwrap();
+    for n in 0..3 {
+        let (client, vnode) = Client::come(front, "cut", &format!("v{n}"), Wish::Audience).await.unwrap();
         assert_eq!(vnode.as_deref(), Some("v1"));
         visitors.push(client);
     }
@@ -67,7 +67,8 @@ async fn a_link_that_breaks_all_the_time_delivers_everything_in_the_end() {
             60 => mains[0].affiliate(&mains[2].nick, "owner"),
             90 => mains.pop().unwrap().leave().await.unwrap(),
             120 => {
-                let (client, vnode) = Client::come(front, "cut").await.unwrap();
+                // Who was on stage is let back.
+                let (client, vnode) = Client::come(front, "cut", "m3", Wish::Any).await.unwrap();
                 assert_eq!(vnode, None);
                 mains.push(client);
             }
@@ -104,11 +105,11 @@ async fn a_node_that_dies_touches_nobody_else_and_is_used_again_when_it_is_back(
     let front = service.at("main").front;
 
     let mut mains = Vec::new();
-    for _ in 0..2 {
-        mains.push(Client::come(front, "fate").await.unwrap().0);
+    for machine in ["m0", "m1"] {
+        mains.push(Client::come(front, "fate", machine, Wish::Any).await.unwrap().0);
     }
-    let (a, first) = Client::come(front, "fate").await.unwrap();
-    let (b, second) = Client::come(front, "fate").await.unwrap();
+    let (a, first) = Client::come(front, "fate", "a", Wish::Any).await.unwrap();
+    let (b, second) = Client::come(front, "fate", "b", Wish::Any).await.unwrap();
     let (first, second) = (first.expect("no redirect"), second.expect("no redirect"));
     assert_ne!(first, second);
     let before = stage(&mains[0].seen());
@@ -125,7 +126,11 @@ async fn a_node_that_dies_touches_nobody_else_and_is_used_again_when_it_is_back(
     }
     // Longer than the focus waits before it gives the node up.
     pause(3000).await;
-    assert_eq!(request(front, "fate").await.unwrap().as_deref(), Some(&*second), "a dead node is offered");
+    assert_eq!(
+        request(front, "fate", "c", Wish::Any).await.unwrap().as_deref(),
+        Some(&*second),
+        "a dead node is offered"
+    );
     for client in mains.iter().chain([&b]) {
         let seen = client.seen();
         assert!(!seen.closed && seen.errors.is_empty(), "{seen:?}");
@@ -135,7 +140,7 @@ async fn a_node_that_dies_touches_nobody_else_and_is_used_again_when_it_is_back(
     service.run(&first).unwrap();
     let mut again = None;
     for _ in 0..50 {
-        if request(front, "fate").await.unwrap().as_ref() == Some(&first) {
+        if request(front, "fate", "c", Wish::Any).await.unwrap().as_ref() == Some(&first) {
             again = Some(Client::join(front, "fate", Some(&first)).await.unwrap());
             break;
         }
