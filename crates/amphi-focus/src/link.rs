@@ -354,6 +354,8 @@ impl Conference {
         v.uncount(core, vnode);
         v.link = Link::Away { told: false };
         self.tell_all_visitors(core, vnode, false);
+        // What is due would be said to a connection that does not exist.
+        v.publisher = Publisher::default();
         self.audience_changed(core, now);
         lost
     }

@@ -175,6 +175,18 @@ fn a_lost_node_is_uncounted_and_new_visitors_go_elsewhere() {
 }
 
 #[test]
+fn a_lost_node_is_told_nothing_until_it_is_back() {
+    let mut w = World::with_first(config(1));
+    w.ask_visitor("m1");
+    w.join_visitor(1, "x1");
+    w.crash(v(1));
+    w.clear();
+    w.pass(s(120));
+    // It would be said to a room that knows nothing of the focus.
+    assert_eq!(w.sent_to(&v(1)), Vec::<&str>::new());
+}
+
+#[test]
 fn requests_that_wait_for_a_node_that_is_lost_go_elsewhere() {
     let mut w = World::with_first(config(2));
     w.faults.mute.insert(v(1));
@@ -303,4 +315,24 @@ fn large_audiences_are_published_at_most_every_fifteen_seconds_and_to_the_last_v
     assert!(w.count_sent(&v(1), "visitor-count") <= 3, "the audience hears it less often");
     w.pass(s(30));
     assert_eq!((w.published(&NodeId::Main), w.published(&v(1))), (Some(1260), Some(1260)));
+}
+
+#[test]
+fn somebody_who_left_a_full_stage_finds_the_seat_free_when_coming_back() {
+    for judges in [false, true] {
+        let mut c = config(1);
+        (c.max_participants, c.return_hold) = (2, s(0));
+        let mut w = World::new(c);
+        w.judges = judges;
+        for i in 0..2 {
+            assert_eq!(w.go(&format!("m{i}")), "main");
+            w.join(&format!("n{i}"));
+        }
+        let id = w.ask("m9");
+        assert_eq!(w.place(id), "v1");
+        w.join_visitor(1, "x1");
+        w.leave("n1");
+        w.pass(s(2));
+        assert_eq!(w.go("m1"), "main", "judges={judges}");
+    }
 }

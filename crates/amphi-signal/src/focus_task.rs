@@ -358,6 +358,10 @@ async fn connection(
                 ClientOutput::Restart => reader.restart(),
                 ClientOutput::Online { jid, resumed } => {
                     online = true;
+                    // What the focus said to a session that is gone means nothing to the new one, or something else.
+                    if !resumed {
+                        while out.try_recv().is_ok() {}
+                    }
                     let _ = events.send(FromNode::Up(id.clone(), jid, resumed)).await;
                 }
                 ClientOutput::Stanza(s) => {

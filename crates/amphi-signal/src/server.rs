@@ -226,12 +226,7 @@ impl Server {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let registry = Arc::new(registry);
-        let names: Vec<String> = settings
-            .nodes
-            .iter()
-            .flat_map(|n| n.hosts.iter().map(|h| h.name.clone()).chain(n.components.iter().cloned()))
-            .collect();
-        let tls = ServerTls::load(settings.certificate.clone(), names, true)?;
+        let tls = Self::certificate(&settings)?;
         let front_tls = ServerTls::load(settings.certificate.clone(), vec!["localhost".to_owned()], false)?;
         let shard_settings = Arc::new(settings.shard.clone());
         let shards = Shards::start(settings.shards.max(1), shard_settings, &metrics).map_err(StartError::Threads)?;
@@ -330,6 +325,12 @@ impl Server {
                 vnodes.insert(node.name.clone(), Target::Here(node.clone()));
             }
         }
+        // A lone visitor node, behind a proxy that picks nodes by host or path, is what requests without `vnode` mean.
+        if main.is_none()
+            && let [node] = &order[..]
+        {
+            main = Some(Target::Here(node.clone()));
+        }
         let region_header = settings.front.as_ref().map_or_else(String::new, |f| f.settings.region_header.clone());
         let health =
             Arc::new(HealthOf { nodes: order.clone(), has_focus: focus.is_some(), targets, metrics: metrics.clone() });
@@ -389,6 +390,19 @@ impl Server {
             );
         }
         Ok(Self { nodes, shards, tls, focus, tasks })
+    }
+
+    /// The certificate that servers see, as [`Server::start`] will use it; made if there is none yet.
+    ///
+    /// # Errors
+    /// If files are missing or broken.
+    pub fn certificate(settings: &ServerSettings) -> Result<Arc<ServerTls>, TlsError> {
+        let names = settings
+            .nodes
+            .iter()
+            .flat_map(|n| n.hosts.iter().map(|h| h.name.clone()).chain(n.components.iter().cloned()))
+            .collect();
+        ServerTls::load(settings.certificate.clone(), names, true)
     }
 
     /// Fingerprint of the certificate that servers see: what a peer pins.

@@ -32,6 +32,8 @@ pub enum Command {
     /// Look at configurations
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print the fingerprint of this server's certificate, for its peers to pin; makes the certificate if there is none yet
+    Fingerprint(RunArgs),
     /// Load a server, this one or a stock one, and measure
     Load(LoadArgs),
     /// Print the version
@@ -167,6 +169,13 @@ mod tests {
             assert_eq!(config.promotion, crate::config::Promotion::Auto);
         }
         assert!(matches!(parse("amphi"), Command::Run(_)));
+    }
+
+    #[test]
+    fn the_fingerprint_is_asked_for_with_the_arguments_of_run() {
+        let line = "amphi fingerprint --config a.toml --set data_dir=/var/lib/amphi";
+        let Command::Fingerprint(args) = parse(line) else { panic!("{line} is something else") };
+        assert_eq!(args.config.unwrap(), Path::new("a.toml"));
     }
 
     #[test]

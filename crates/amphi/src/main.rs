@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Run(args) => run(&args),
         Command::Config(command) => command.run(),
+        Command::Fingerprint(args) => fingerprint(&args),
         Command::Load(args) => amphi_load::run(&args).unwrap_or_else(failed),
         Command::Version => {
             println!("amphi {}", env!("CARGO_PKG_VERSION"));
@@ -47,6 +48,17 @@ fn run(args: &RunArgs) -> ExitCode {
         })
     });
     outcome.map_or_else(failed, |()| ExitCode::SUCCESS)
+}
+
+fn fingerprint(args: &RunArgs) -> ExitCode {
+    let config = match args.configuration() {
+        Ok(config) => config,
+        Err(error) => return refused(&error),
+    };
+    wire::fingerprint(&config).map_or_else(failed, |fingerprint| {
+        println!("{fingerprint}");
+        ExitCode::SUCCESS
+    })
 }
 
 fn failed(error: anyhow::Error) -> ExitCode {

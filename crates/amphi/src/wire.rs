@@ -59,6 +59,12 @@ impl App {
     }
 }
 
+/// The fingerprint that peers of this process pin, before it runs. A certificate that is missing is made and kept.
+pub fn fingerprint(config: &Config) -> anyhow::Result<String> {
+    let tls = Server::certificate(&settings(config)?)?;
+    Ok(format!("sha256:{}", tls.fingerprint()))
+}
+
 fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let certificate = match &c.tls.certificate {

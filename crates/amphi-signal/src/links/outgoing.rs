@@ -1,6 +1,7 @@
 //! The task of a stream that we opened.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use amphi_room::PeerState;
@@ -27,17 +28,18 @@ enum Command {
 pub(super) struct Stream {
     tx: mpsc::UnboundedSender<Command>,
     pairs: Arc<Mutex<Vec<Pair>>>,
-    /// Further pairs may be put on it.
-    shared: bool,
+    /// Further pairs may be put on it; until the peer refuses one.
+    shared: Arc<AtomicBool>,
 }
 
 impl Stream {
     /// Starts a stream for a pair. `alone`: no further pair is put on it.
     pub(super) fn start(links: Arc<Links>, peer: usize, pair: Pair, keep: bool, alone: bool) -> Self {
         let (tx, rx) = mpsc::unbounded_channel();
-        let stream = Self { tx, pairs: Arc::new(Mutex::new(vec![pair.clone()])), shared: !alone };
+        let stream =
+            Self { tx, pairs: Arc::new(Mutex::new(vec![pair.clone()])), shared: Arc::new(AtomicBool::new(!alone)) };
         let config = config(&links, &links.settings.peers[peer], pair, Purpose::Stanzas);
-        tokio::spawn(run(links, peer, config, rx, keep, stream.pairs.clone()));
+        tokio::spawn(run(links, peer, config, rx, keep, stream.clone()));
         stream
     }
 
@@ -46,7 +48,7 @@ impl Stream {
     }
 
     pub(super) fn shares(&self) -> bool {
-        self.shared
+        self.shared.load(Ordering::Relaxed)
     }
 
     pub(super) fn add(&self, pair: Pair) {
@@ -64,6 +66,8 @@ fn config(links: &Links, peer: &PeerSettings, pair: Pair, purpose: Purpose) -> O
         purpose,
         tls: if links.settings.plain { Tls::Off } else { Tls::Required },
         require_certificate: peer.pinned() && !links.settings.plain,
+        // A kept link is there again as soon as its peer is.
+        retry_max: if peer.keep { links.settings.retry } else { OutgoingConfig::new(pair.clone()).retry_max },
         ..OutgoingConfig::new(pair)
     }
 }
@@ -266,8 +270,11 @@ async fn run(
     config: OutgoingConfig,
     mut rx: mpsc::UnboundedReceiver<Command>,
     keep: bool,
-    pairs: Arc<Mutex<Vec<Pair>>>,
+    stream: Stream,
 ) {
+    // Only what is shared is kept: as long as a sender lived here, the end of all others would not be seen.
+    let Stream { pairs, shared, tx } = stream;
+    drop(tx);
     let local = config.pair.from.clone();
     let mut core = Outgoing::new(Instant::now(), config, links.secret.clone());
     let mut conn = Conn::new();
@@ -300,6 +307,8 @@ async fn run(
                     links.bounce(unsent, Condition::RemoteServerTimeout);
                 }
                 OutgoingOutput::PairRefused { pair, unsent } => {
+                    // A peer that refuses one pair knows of none: the next one gets a stream of its own at once.
+                    shared.store(false, Ordering::Relaxed);
                     pairs.lock().retain(|p| *p != pair);
                     links.separate(peer, pair, unsent);
                 }
@@ -335,7 +344,9 @@ async fn run(
         match conn.wait(&mut core, Some(&mut rx)).await {
             Some(Command::Send(s)) => match core.send(Instant::now(), s) {
                 Ok(()) => {}
-                Err(SendError::Full(s) | SendError::OtherPair(s)) => {
+                // Its pair was refused after it had been put here; there is a stream of its own for it now.
+                Err(SendError::OtherPair(s)) => links.send(s),
+                Err(SendError::Full(s)) => {
                     links.refuse("link-full");
                     links.bounce(vec![s], Condition::ResourceConstraint);
                 }
