@@ -41,6 +41,9 @@ impl Room {
             self.announce_own(cx, &o, &stanza, &note);
         }
         self.forget(cx, &o);
+        if leaving == Leaving::Own && self.waits_for_session_end() {
+            cx.note_member(&o.peer, &self.real);
+        }
         self.keep_seat(cx, &o, leaving);
         self.announce_leave(cx, o.clone(), stanza, note);
         self.after_leave(cx, &o, leaving);

@@ -3,7 +3,7 @@
 
 use crate::context::{Cx, Request};
 use crate::error::RoomError;
-use crate::room::Room;
+use crate::room::{Room, RoomKind};
 use crate::waiting::Join;
 
 impl Room {
@@ -22,7 +22,12 @@ impl Room {
         if !std::mem::replace(&mut self.locked, false) {
             return;
         }
-        for join in self.lock_queue.take_all() {
+        // The stage first, so that whoever waited in the audience finds it complete; otherwise in order of arrival.
+        let mut waiting = self.lock_queue.take_all();
+        if self.kind == RoomKind::Shadow {
+            waiting.sort_by_key(|j| j.peer.is_local());
+        }
+        for join in waiting {
             if self.destroyed {
                 self.turn_away(cx, &join, &RoomError::CreationRestricted);
             } else {

@@ -110,7 +110,6 @@ impl Room {
                         cx.send(&peer, bytes);
                     }
                 }
-                Action::Promoted { endpoint } => self.mark_promoted(cx, &endpoint),
                 Action::Transcribing(t) => self.set_visitors_metadata(cx, |v| {
                     v.insert("transcribingLanguages".to_owned(), Value::from(t.langs.join(",")));
                     v.insert("transcribingCount".to_owned(), Value::from(t.count));
@@ -195,6 +194,19 @@ impl Room {
             l.session_gone(now, &real);
         }
         self.do_main(cx, actions);
+    }
+
+    /// Whether the end of a connection matters after it has left: a promoted one may come back until then.
+    pub(crate) fn waits_for_session_end(&self) -> bool {
+        matches!(&self.side, Side::Main(l) if l.promotions().active())
+    }
+
+    /// A connection has ended that is not in the room any more.
+    pub(crate) fn main_session_gone(&mut self, cx: &Cx<'_>, session: &FullJid) {
+        let now = cx.now;
+        if let Some(l) = self.links() {
+            l.session_gone(now, session);
+        }
     }
 
     pub(crate) fn main_said(&mut self, cx: &mut Cx<'_>, o: &Occupant, said: &Stanza, kept: Option<&Stanza>) {

@@ -197,6 +197,8 @@ impl Room {
         self.rate_queue.remove(session.jid.jid());
         if let Some(nick) = self.roster.by_real(session.jid.jid()).map(|o| o.nick.clone()) {
             self.leave(cx, &nick, None, Note::gone(), Leaving::Lost);
+        } else {
+            self.main_session_gone(cx, &session.jid);
         }
     }
 

@@ -10,7 +10,7 @@ use amphi_visitors::wire::{self, Payload, VisitorsIq};
 use amphi_visitors::{
     Action, MainConfig, MainLinks, Occupant, RemoteVerdict, Shadow, ShadowAction, ShadowConfig, ShadowRole, Trust,
 };
-use common::{ROOM, full, links_with, shadow_on, x};
+use common::{ROOM, full, links_seeded, links_with, shadow_on, x};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -527,4 +527,24 @@ proptest! {
         w.quiet();
         w.check();
     }
+}
+
+#[test]
+fn when_the_main_room_lost_its_memory_a_node_of_ours_drops_who_did_not_come_back() {
+    let mut w = World::new();
+    w.run(Op::Join(0, true));
+    w.run(Op::Join(1, false));
+    w.quiet();
+    w.check();
+    w.links = links_seeded(MainConfig::default(), 1000);
+    w.stage.clear();
+    w.run(Op::Join(1, true));
+    w.run(Op::Say(1));
+    let a = w.links.connect_vnode(w.now, "v1");
+    w.act(a);
+    w.quiet();
+    let Peer::Ours(o) = &w.nodes[0].peer else { panic!() };
+    assert_eq!(o.occupants.keys().collect::<Vec<_>>(), ["n1"]);
+    assert_eq!(o.moderators.iter().collect::<Vec<_>>(), ["n1"]);
+    assert_eq!(o.log, ["line 0"]);
 }

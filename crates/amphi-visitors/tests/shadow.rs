@@ -368,7 +368,11 @@ fn a_raised_hand_is_told_on_change_only_and_withdrawn_by_zero_empty_and_leaving(
     let (now, mut s) = open();
     visit(&mut s, now);
     let v = full(VISITOR);
-    let mut say = |p: &Stanza| raised(&s.visitor_presence(now, &v, p));
+    let mut at = now;
+    let mut say = |p: &Stanza| {
+        at += Duration::from_secs(1);
+        raised(&s.visitor_presence(at, &v, p))
+    };
     assert_eq!(say(&hand("1767225600000")), [true]);
     assert!(say(&hand("1767225600000")).is_empty());
     assert!(say(&x("<presence/>")).is_empty(), "not mentioned is not changed");
@@ -381,6 +385,36 @@ fn a_raised_hand_is_told_on_change_only_and_withdrawn_by_zero_empty_and_leaving(
     let [Payload::PromotionRequest(r)] = &requests(&a)[..] else { panic!() };
     assert_eq!((r.jid.as_str(), r.time), (VISITOR, None));
     assert!(s.visitor_left(now, &v).is_empty());
+}
+
+#[test]
+fn a_hand_that_goes_up_and_down_quickly_is_told_once_a_second_and_truly_in_the_end() {
+    let (now, mut s) = open();
+    visit(&mut s, now);
+    let v = full(VISITOR);
+    assert_eq!(raised(&s.visitor_presence(now, &v, &hand("1"))), [true]);
+    for i in 0..100 {
+        assert!(s.visitor_presence(now, &v, &hand(if i % 2 == 0 { "0" } else { "7" })).is_empty());
+    }
+    s.visitor_presence(now, &v, &hand("0"));
+    let t = s.poll_timeout().unwrap();
+    assert_eq!(t, now + Duration::from_secs(1));
+    assert_eq!(raised(&s.tick(t)), [false]);
+    assert_eq!(s.poll_timeout(), None);
+    s.visitor_presence(t, &v, &hand("9"));
+    assert!(s.visitor_left(t, &v).is_empty(), "it was told as down");
+    assert!(s.poll_timeout().is_some_and(|e| e == t + Duration::from_secs(15)), "nothing of it is left");
+}
+
+#[test]
+fn who_enters_anew_without_leaving_has_its_hand_down() {
+    let (now, mut s) = open();
+    visit(&mut s, now);
+    s.visitor_presence(now, &full(VISITOR), &hand("1"));
+    let later = now + Duration::from_secs(5);
+    let a = s.visitor_joined(later, &full(VISITOR), "other", VisitorToken::default(), &presence("Ann"));
+    assert_eq!(raised(&a), [false]);
+    assert_eq!(s.visitors(), 1);
 }
 
 #[test]

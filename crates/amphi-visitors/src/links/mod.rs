@@ -108,11 +108,6 @@ pub enum Action {
         /// The message.
         stanza: Stanza,
     },
-    /// Set `metadata.visitors.promoted[endpoint] = true` and broadcast it.
-    Promoted {
-        /// Endpoint id.
-        endpoint: String,
-    },
     /// Set `metadata.visitors.transcribingLanguages` and `transcribingCount`; sent on change only.
     Transcribing(TranscriptionLanguages),
     /// A node was out of reach for too long and is forgotten: tell the focus.

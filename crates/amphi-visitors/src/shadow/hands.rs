@@ -13,6 +13,10 @@ pub(super) struct Visitor {
     token: VisitorToken,
     /// When the hand was raised.
     hand: Option<u64>,
+    /// The same, as the main node was told.
+    told: Option<u64>,
+    /// When the next change may be told.
+    free: Option<Instant>,
     language: Option<String>,
 }
 
@@ -27,11 +31,15 @@ impl Shadow {
         presence: &Stanza,
     ) -> Vec<ShadowAction> {
         self.no_visitors_at = None;
-        let v = Visitor { nick: nick.to_owned(), name: None, token, hand: None, language: None };
-        if let Some(old) = self.visitors.insert(visitor.clone(), v) {
-            self.visitor_nicks.remove(&old.nick);
-            self.uncount(old.language.as_deref());
+        let old = self.visitors.remove(visitor);
+        if let Some(o) = &old {
+            self.visitor_nicks.remove(&o.nick);
+            self.uncount(o.language.as_deref());
         }
+        // Who enters anew without leaving may have lowered its hand by that.
+        let (told, free) = old.map_or((None, None), |o| (o.told, o.free));
+        let v = Visitor { nick: nick.to_owned(), name: None, token, hand: None, told, free, language: None };
+        self.visitors.insert(visitor.clone(), v);
         self.visitor_nicks.insert(nick.to_owned(), visitor.clone());
         self.visitor_presence(now, visitor, presence)
     }
@@ -43,7 +51,6 @@ impl Shadow {
         let text = |name: &str| presence.children().find(|c| c.name() == name).map(|c| c.text().trim().to_owned());
         v.name = presence.child("nick", ns::NICK).map(|n| n.text().into_owned()).filter(|n| !n.is_empty());
         let hand = text("jitsi_participant_raisedHand").map(|t| t.parse::<u64>().ok().filter(|t| *t > 0));
-        let hand_changed = hand.is_some_and(|h| h != v.hand);
         if let Some(h) = hand {
             v.hand = h;
         }
@@ -62,10 +69,30 @@ impl Shadow {
             }
             self.languages_changed(now, &mut out);
         }
-        if hand_changed {
-            self.tell_hand(visitor, &mut out);
-        }
+        self.hand_changed(now, visitor, &mut out);
         out
+    }
+
+    /// A change is told at once, further ones of the same visitor at most once per period: moderators read them.
+    fn hand_changed(&mut self, now: Instant, visitor: &FullJid, out: &mut Vec<ShadowAction>) {
+        let Some(v) = self.visitors.get(visitor).filter(|v| v.hand != v.told) else { return };
+        match v.free.filter(|t| *t > now) {
+            Some(t) => {
+                self.hands_due.insert((t, visitor.clone()));
+            }
+            None => self.tell_hand(now, visitor, out),
+        }
+    }
+
+    /// Tells the changes whose time has come.
+    pub(super) fn tell_due_hands(&mut self, now: Instant, out: &mut Vec<ShadowAction>) {
+        while self.hands_due.first().is_some_and(|(t, _)| *t <= now) {
+            if let Some((_, visitor)) = self.hands_due.pop_first()
+                && self.visitors.get(&visitor).is_some_and(|v| v.hand != v.told)
+            {
+                self.tell_hand(now, &visitor, out);
+            }
+        }
     }
 
     /// A visitor left, or its connection ended.
@@ -74,7 +101,10 @@ impl Shadow {
         let Some(v) = self.visitors.remove(visitor) else { return out };
         self.visitor_nicks.remove(&v.nick);
         self.budget.forget(visitor);
-        if v.hand.is_some() {
+        if let Some(t) = v.free {
+            self.hands_due.remove(&(t, visitor.clone()));
+        }
+        if v.told.is_some() {
             self.tell_lowered(visitor.to_string(), &mut out);
         }
         if v.language.is_some() {
@@ -87,12 +117,14 @@ impl Shadow {
         out
     }
 
-    fn tell_hand(&mut self, visitor: &FullJid, out: &mut Vec<ShadowAction>) {
+    fn tell_hand(&mut self, now: Instant, visitor: &FullJid, out: &mut Vec<ShadowAction>) {
         if self.main_down {
             self.hands_missed = true;
             return;
         }
-        let Some(v) = self.visitors.get(visitor) else { return };
+        let Some(v) = self.visitors.get_mut(visitor) else { return };
+        v.told = v.hand;
+        v.free = Some(now + self.config.hand_every);
         let t = &v.token;
         let open = |id: &Option<String>| id.clone().filter(|_| !self.vpaas);
         let force = if self.vpaas {
@@ -125,15 +157,19 @@ impl Shadow {
 
     /// All hands and languages, for a main room that may not know them.
     pub(super) fn tell_everything(&mut self, now: Instant, out: &mut Vec<ShadowAction>) {
-        let missed = std::mem::take(&mut self.hands_missed);
+        self.hands_missed = false;
+        self.hands_due.clear();
         for jid in std::mem::take(&mut self.lowered) {
             self.tell_lowered(jid, out);
         }
-        // A hand that went down while nothing could be sent is told as well; otherwise only raised ones are news.
-        let hands: Vec<FullJid> =
-            self.visitors.iter().filter(|(_, v)| v.hand.is_some() || missed).map(|(j, _)| j.clone()).collect();
+        let hands: Vec<FullJid> = self
+            .visitors
+            .iter()
+            .filter(|(_, v)| v.hand.is_some() || v.hand != v.told)
+            .map(|(j, _)| j.clone())
+            .collect();
         for j in hands {
-            self.tell_hand(&j, out);
+            self.tell_hand(now, &j, out);
         }
         self.told_languages = TranscriptionLanguages::default();
         self.languages_at = None;

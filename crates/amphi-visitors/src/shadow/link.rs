@@ -91,6 +91,7 @@ impl Shadow {
         }
         if let Some(s) = &u.sync {
             self.opened = Some(s.clone());
+            self.round += 1;
         }
     }
 
@@ -98,7 +99,7 @@ impl Shadow {
         self.adopt(s, out);
         if let Some(sync) = sync {
             if self.opened.as_ref() == Some(sync) {
-                self.sweep(now, sync.n, out);
+                self.sweep(now, out);
             } else {
                 // The update that opens this synchronisation is lost: nobody can say who is gone.
                 self.ask_resync(now, out);

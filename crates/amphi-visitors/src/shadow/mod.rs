@@ -49,6 +49,8 @@ pub struct ShadowConfig {
     pub held_bytes: usize,
     /// Raised hands and leavings kept for the time when the main node is reachable again. Default 1000.
     pub held_hands: usize,
+    /// Least time between two reports about one visitor's hand. Default 1 s.
+    pub hand_every: Duration,
     /// Least time between two requests to be told everything again. Default 30 s.
     pub resync_every: Duration,
     /// Least time between two reports of transcription languages. Default 1 s.
@@ -73,6 +75,7 @@ impl Default for ShadowConfig {
             held: 100,
             held_bytes: 256 << 10,
             held_hands: 1000,
+            hand_every: Duration::from_secs(1),
             resync_every: Duration::from_secs(30),
             languages_every: Duration::from_secs(1),
             languages: 64,
@@ -172,6 +175,8 @@ pub struct Shadow {
     remotes: BTreeMap<String, Remote>,
     by_real: HashMap<FullJid, String>,
     opened: Option<Sync>,
+    /// Counts synchronisations here: the numbers in marks begin anew with every life of the main room.
+    round: u64,
     epoch: Option<String>,
     line: Option<Line>,
     visitors: HashMap<FullJid, Visitor>,
@@ -186,6 +191,7 @@ pub struct Shadow {
     held_bytes: usize,
     lowered: VecDeque<String>,
     hands_missed: bool,
+    hands_due: BTreeSet<(Instant, FullJid)>,
     no_visitors_at: Option<Instant>,
     no_stage_at: Option<Instant>,
     resync_free: Option<Instant>,
@@ -211,6 +217,7 @@ impl Shadow {
             remotes: BTreeMap::new(),
             by_real: HashMap::new(),
             opened: None,
+            round: 0,
             epoch: None,
             line: None,
             visitors: HashMap::new(),
@@ -226,6 +233,7 @@ impl Shadow {
             held_bytes: 0,
             lowered: VecDeque::new(),
             hands_missed: false,
+            hands_due: BTreeSet::new(),
             no_visitors_at: None,
             no_stage_at: None,
             resync_free: None,
@@ -289,7 +297,8 @@ impl Shadow {
         }
         let languages = self.languages_at.filter(|_| !self.main_down);
         let resync = self.resync_at.filter(|_| !self.main_down);
-        [self.no_visitors_at, self.no_stage_at, languages, resync].into_iter().flatten().min()
+        let hands = self.hands_due.first().map(|(t, _)| *t).filter(|_| !self.main_down);
+        [self.no_visitors_at, self.no_stage_at, languages, resync, hands].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -303,6 +312,9 @@ impl Shadow {
         if due(self.no_visitors_at) {
             self.end("No visitors.", &mut out);
             return out;
+        }
+        if !self.main_down {
+            self.tell_due_hands(now, &mut out);
         }
         if due(self.languages_at) && !self.main_down {
             self.languages_at = None;

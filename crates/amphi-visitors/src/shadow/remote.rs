@@ -10,8 +10,8 @@ use crate::digest::{occupant_hash, presence_hash};
 pub(super) struct Remote {
     pub(super) real: FullJid,
     hash: u64,
-    /// Number of the synchronisation in which it was last told.
-    sync: u64,
+    /// Synchronisation in which it was last told.
+    round: u64,
 }
 
 /// What the room does with a presence from the main node, after the actions that come with it.
@@ -64,7 +64,6 @@ impl Shadow {
         if self.config.recorder_prefixes.iter().any(|p| real.as_str().starts_with(p.as_str())) {
             return RemoteVerdict::Ignore;
         }
-        let sync = self.opened.as_ref().map_or(0, |s| s.n);
         let hash = presence_hash(presence);
         let verdict = match self.remotes.get(nick) {
             Some(r) if r.real == *real && r.hash == hash => RemoteVerdict::Unchanged,
@@ -78,7 +77,7 @@ impl Shadow {
             None => RemoteVerdict::Join,
         };
         self.no_stage_at = None;
-        self.remotes.insert(nick.to_owned(), Remote { real: real.clone(), hash, sync });
+        self.remotes.insert(nick.to_owned(), Remote { real: real.clone(), hash, round: self.round });
         self.by_real.insert(real.clone(), nick.to_owned());
         verdict
     }
@@ -97,9 +96,10 @@ impl Shadow {
         }
     }
 
-    /// Whom the synchronisation `n` did not name is gone.
-    pub(super) fn sweep(&mut self, now: Instant, n: u64, out: &mut Vec<ShadowAction>) {
-        let gone: Vec<String> = self.remotes.iter().filter(|(_, r)| r.sync != n).map(|(n, _)| n.clone()).collect();
+    /// Whom the running synchronisation did not name is gone.
+    pub(super) fn sweep(&mut self, now: Instant, out: &mut Vec<ShadowAction>) {
+        let told = self.round;
+        let gone: Vec<String> = self.remotes.iter().filter(|(_, r)| r.round != told).map(|(n, _)| n.clone()).collect();
         if gone.is_empty() {
             return;
         }

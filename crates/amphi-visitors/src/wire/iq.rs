@@ -130,7 +130,7 @@ fn set_payload(v: Element<'_>) -> Result<Payload, WireError> {
     Err(WireError::Unknown)
 }
 
-/// Writes an IQ `set` with a visitors payload. For #1 see [`VisitorsIq::write_vnodes`].
+/// Writes an IQ with a visitors payload: a `get` for #1, a `set` for all others.
 pub fn set(from: &str, to: &str, id: &str, iq: &VisitorsIq) -> Stanza {
     let mut w = XmlWriter::new();
     let ty = if matches!(iq.payload, Payload::Vnodes(_)) { "get" } else { "set" };

@@ -33,7 +33,12 @@ pub fn main_addresses() -> MainAddresses {
 }
 
 pub fn links_with(config: MainConfig) -> MainLinks {
-    let mut n = 0u128;
+    links_seeded(config, 0)
+}
+
+/// Another `seed` is another life of the room.
+pub fn links_seeded(config: MainConfig, seed: u128) -> MainLinks {
+    let mut n = seed;
     let uuid = move || {
         n += 1;
         Uuid::from_u128(n)
@@ -93,7 +98,6 @@ pub fn line(a: &Action) -> String {
         Action::Send(s) => sent(s),
         Action::Deliver(s) => format!("deliver from {}", s.attr("from").unwrap()),
         Action::DeliverTo { nick, .. } => format!("deliver to {nick}"),
-        Action::Promoted { endpoint } => format!("promoted {endpoint}"),
         Action::Transcribing(t) => format!("transcribing {} {}", t.langs.join(","), t.count),
         Action::NodeLost { vnode } => format!("lost {vnode}"),
     }
