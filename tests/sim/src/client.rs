@@ -191,6 +191,7 @@ impl Client {
 
     /// Takes a stanza. `step`: the world's count of events.
     pub(crate) fn receive(&mut self, step: u64, s: &Stanza) -> Option<Want> {
+        assert!(!s.to_string().contains("urn:amphi:visitors:"), "what only servers say reaches a client: {s}");
         match s.root().name() {
             "presence" => self.on_presence(step, s),
             "message" => self.on_message(s),
@@ -217,7 +218,12 @@ impl Client {
             if own && matches!(self.state, State::Joined | State::Joining) {
                 return Some(Want::Again { ms: 2000, visitor: false, why: format!("put out: {s}") });
             }
-            return None;
+            // `spec/client.md` 11.4: without a focus there is no conference.
+            return (nick == "focus" && self.is_in()).then(|| Want::Again {
+                ms: 1000,
+                visitor: false,
+                why: "the focus left".into(),
+            });
         }
         let item = user?.child("item", ns::MUC_USER)?;
         if nick == "focus" {
