@@ -19,7 +19,7 @@ pub(crate) struct Facts {
     pub(crate) room_allows_visitors: bool,
     /// The room has an audience already.
     pub(crate) audience_open: bool,
-    /// The user was on stage a moment ago.
+    /// The user was on stage a moment ago, or has a seat there already.
     pub(crate) returning: bool,
 }
 
@@ -34,13 +34,13 @@ pub(crate) enum Why {
 
 /// What to do when no seat is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seat {
+pub(crate) enum WhenFull {
     /// The audience.
-    OrAudience,
+    Audience,
     /// A further seat: the user is listed.
-    OrMore,
+    Extra,
     /// The stage all the same: the room judges.
-    OrNot,
+    Stage,
 }
 
 /// Where a request leads.
@@ -49,7 +49,7 @@ pub(crate) enum Decision {
     /// Wait until the room is live.
     NotLive,
     /// To the stage, given a seat.
-    Stage(Seat),
+    Stage(WhenFull),
     /// To the audience.
     Audience(Why),
 }
@@ -59,18 +59,18 @@ pub(crate) fn decide(f: Facts) -> Decision {
         return Decision::NotLive;
     }
     if !f.supported || !f.visitors || !f.room_allows_visitors {
-        return Decision::Stage(Seat::OrNot);
+        return Decision::Stage(WhenFull::Stage);
     }
     if f.requested {
         Decision::Audience(Why::Requested)
     } else if f.preferred {
-        Decision::Stage(Seat::OrMore)
+        Decision::Stage(WhenFull::Extra)
     } else if !f.allowed {
         Decision::Audience(Why::NotListed)
     } else if f.audience_open && !f.returning {
         Decision::Audience(Why::AudienceOpen)
     } else {
-        Decision::Stage(Seat::OrAudience)
+        Decision::Stage(WhenFull::Audience)
     }
 }
 
@@ -96,15 +96,15 @@ mod tests {
             (Facts { not_live: true, requested: true, ..OPEN }, Decision::NotLive),
             (Facts { not_live: true, requested: true, preferred: true, ..OPEN }, Decision::NotLive),
             (Facts { not_live: true, allowed: false, ..OPEN }, Decision::NotLive),
-            (Facts { not_live: true, ..OPEN }, Decision::Stage(Seat::OrAudience)),
+            (Facts { not_live: true, ..OPEN }, Decision::Stage(WhenFull::Audience)),
             (Facts { requested: true, ..OPEN }, Decision::Audience(Why::Requested)),
             (Facts { requested: true, preferred: true, ..OPEN }, Decision::Audience(Why::Requested)),
             (Facts { allowed: false, ..OPEN }, Decision::Audience(Why::NotListed)),
-            (Facts { preferred: true, ..OPEN }, Decision::Stage(Seat::OrMore)),
-            (Facts { preferred: true, audience_open: true, ..OPEN }, Decision::Stage(Seat::OrMore)),
+            (Facts { preferred: true, ..OPEN }, Decision::Stage(WhenFull::Extra)),
+            (Facts { preferred: true, audience_open: true, ..OPEN }, Decision::Stage(WhenFull::Extra)),
             (Facts { audience_open: true, ..OPEN }, Decision::Audience(Why::AudienceOpen)),
-            (Facts { audience_open: true, returning: true, ..OPEN }, Decision::Stage(Seat::OrAudience)),
-            (OPEN, Decision::Stage(Seat::OrAudience)),
+            (Facts { audience_open: true, returning: true, ..OPEN }, Decision::Stage(WhenFull::Audience)),
+            (OPEN, Decision::Stage(WhenFull::Audience)),
         ];
         for (facts, decision) in rows {
             assert_eq!(decide(facts), decision, "{facts:?}");
@@ -118,7 +118,7 @@ mod tests {
             Facts { visitors: false, requested: true, audience_open: true, ..OPEN },
             Facts { room_allows_visitors: false, requested: true, audience_open: true, ..OPEN },
         ] {
-            assert_eq!(decide(f), Decision::Stage(Seat::OrNot), "{f:?}");
+            assert_eq!(decide(f), Decision::Stage(WhenFull::Stage), "{f:?}");
         }
     }
 }

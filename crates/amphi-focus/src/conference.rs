@@ -124,6 +124,7 @@ impl Conference {
     pub(crate) fn facts(&self, core: &Core, now: Instant, w: &Waiting) -> Facts {
         let hints = &w.request.hints;
         let preferred = self.metadata.lists(hints.user.as_deref()) || self.metadata.lists(hints.group.as_deref());
+        let identity = w.request.identity();
         Facts {
             supported: w.request.supports_visitors(),
             requested: w.request.wants_visitor(),
@@ -133,7 +134,8 @@ impl Conference {
             visitors: core.visitors_possible(),
             room_allows_visitors: self.allows_visitors(core),
             audience_open: self.vrooms.values().any(|v| v.used),
-            returning: self.stage.ledger.remembers(&w.request.identity(), now, core.config.stage_memory),
+            returning: self.stage.ledger.has(&identity)
+                || self.stage.ledger.remembers(&identity, now, core.config.stage_memory),
         }
     }
 
@@ -151,8 +153,8 @@ impl Conference {
                 w.answer.properties.insert("live", "false".into());
                 core.reply(w.reply, Ok(w.answer));
             }
-            Decision::Stage(seat) => self.to_stage(core, now, w, seat),
-            Decision::Audience(why) => self.to_audience(core, now, w, why),
+            Decision::Stage(full) => self.send_to_stage(core, now, w, full),
+            Decision::Audience(why) => self.send_to_audience(core, now, w, why),
         }
     }
 
@@ -171,7 +173,7 @@ impl Conference {
         core.reply(w.reply, Ok(w.answer));
     }
 
-    pub(crate) fn to_audience(&mut self, core: &mut Core, now: Instant, mut w: Waiting, why: Why) {
+    pub(crate) fn send_to_audience(&mut self, core: &mut Core, now: Instant, mut w: Waiting, why: Why) {
         w.why = Some(why);
         self.redirect(core, now, w);
     }

@@ -71,7 +71,7 @@ pub struct Limits {
     pub auth_sessions: usize,
     /// Unused seats that requests from one address may hold in one conference; 0 is no limit.
     pub seats_per_peer: usize,
-    /// Bytes of a conference request's JSON body.
+    /// Bytes of a conference request's JSON body; the HTTP layer reads no more.
     pub request_bytes: usize,
     /// Conference requests admitted per second over all rooms.
     pub admissions_per_second: u32,

@@ -4,16 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use amphi_stanza::{BareJid, FullJid, Jid, Stanza, StanzaKind, XmlWriter, ns};
+use amphi_stanza::{BareJid, FullJid, Jid, XmlWriter, ns};
 
 use crate::conference::{Conference, Phase};
 use crate::core::{Components, Core, ReplyTo, Waiting};
 use crate::iq::{Answered, Purpose, What};
-use crate::metadata::RoomMetadata;
 use crate::pace::Pace;
 use crate::{
-    AuthConfig, ConferenceAnswer, ConferenceRequest, EndReason, Event, FocusConfig, Input, LiveReading, Metrics,
-    NodeId, Output, RequestError, disco,
+    ConferenceAnswer, EndReason, Event, FocusConfig, Input, LiveReading, Metrics, NodeId, Output, RequestError, disco,
 };
 
 /// How often missing components are asked for.
@@ -53,7 +51,7 @@ pub struct ConferenceStatus {
 
 /// The conference focus. See the crate's documentation for how to drive it.
 pub struct Focus {
-    core: Core,
+    pub(crate) core: Core,
     conferences: HashMap<BareJid, Conference>,
     timers: BTreeSet<(Instant, BareJid)>,
     pace: Pace,
@@ -142,7 +140,7 @@ impl Focus {
     }
 
     /// Lets a conference act, then notes its next deadline, or forgets it when it is over.
-    fn with(&mut self, now: Instant, room: &BareJid, act: impl FnOnce(&mut Conference, &mut Core)) {
+    pub(crate) fn with(&mut self, now: Instant, room: &BareJid, act: impl FnOnce(&mut Conference, &mut Core)) {
         let Some(c) = self.conferences.get_mut(room) else { return };
         act(c, &mut self.core);
         c.settle(&mut self.core, now);
@@ -170,7 +168,7 @@ impl Focus {
 
     // Connections
 
-    fn initial_presence(&mut self, node: &NodeId) {
+    pub(crate) fn initial_presence(&mut self, node: &NodeId) {
         let mut w = XmlWriter::new();
         w.open_ns("presence", ns::CLIENT);
         disco::caps(&mut w, &self.core.caps);
@@ -221,7 +219,7 @@ impl Focus {
         });
     }
 
-    fn components(&mut self, now: Instant, answered: Answered) {
+    pub(crate) fn components(&mut self, now: Instant, answered: Answered) {
         let main = &mut self.core.main;
         main.ready = true;
         match answered {
@@ -306,184 +304,7 @@ impl Focus {
             }
         });
         self.core.nodes.remove(vnode);
-    }
-
-    // Stanzas
-
-    fn bad(&mut self, node: &NodeId, why: &str) {
-        self.core.metrics.bad_stanzas += 1;
-        self.core.event(Event::BadStanza { node: node.clone(), why: why.to_owned() });
-    }
-
-    fn stanza(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
-        match stanza.kind() {
-            StanzaKind::Presence => self.presence(now, node, stanza),
-            StanzaKind::Message => self.message(now, node, stanza),
-            StanzaKind::Iq => match stanza.ty().as_deref() {
-                Some("result" | "error") => {
-                    if let Some((purpose, answered)) = self.core.iqs.answer(node, stanza) {
-                        self.answered(now, purpose, answered);
-                    }
-                }
-                Some("get" | "set") => self.iq_request(now, node, stanza),
-                _ => self.bad(node, "an IQ of no known type"),
-            },
-            StanzaKind::Other => self.bad(node, "no stanza"),
-        }
-    }
-
-    fn answered(&mut self, now: Instant, purpose: Purpose, answered: Answered) {
-        match purpose.room.clone() {
-            None => self.components(now, answered),
-            Some(room) => self.with(now, &room, |c, core| c.on_answer(core, now, purpose, answered)),
-        }
-    }
-
-    fn presence(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
-        let Ok(Some(from)) = stanza.from() else {
-            self.bad(node, "a presence without a valid sender");
-            return;
-        };
-        match stanza.ty().as_deref() {
-            Some("subscribe") => return self.subscription(node, &from),
-            Some("subscribed" | "unsubscribe" | "unsubscribed" | "probe") => return,
-            _ => {}
-        }
-        // Presence of something that is no occupant: our own resources, contacts.
-        let (Some(nick), Some(room)) = (from.resource(), from.to_bare().as_bare()) else { return };
-        match node {
-            NodeId::Main => self.with(now, &room, |c, core| c.on_main_presence(core, now, nick, stanza)),
-            NodeId::Vnode(name) => {
-                let Some(main) = self.main_room(name, &room) else { return };
-                let name = name.clone();
-                self.with(now, &main, |c, core| {
-                    if c.vrooms.get(&name).is_some_and(|v| v.muc.jid == room) {
-                        c.on_vroom_presence(core, now, &name, nick, stanza);
-                    }
-                });
-            }
-        }
-    }
-
-    /// The main room of a shadow room: the node's domain in its address is the main domain there.
-    fn main_room(&self, vnode: &str, vroom: &BareJid) -> Option<BareJid> {
-        let domain = &self.core.nodes.get(vnode)?.domain;
-        let prefix = vroom.domain().strip_suffix(domain.as_str())?;
-        BareJid::new(vroom.node(), &format!("{prefix}{}", self.core.config.xmpp_domain)).ok()
-    }
-
-    /// The proxy that forwards conference requests learns where we are from our presence.
-    fn subscription(&mut self, node: &NodeId, from: &Jid) {
-        let proxy = self.core.config.client_proxy.as_deref() == Some(from.bare_str());
-        let mut w = XmlWriter::new();
-        w.open_ns("presence", ns::CLIENT).attr("to", from.bare_str());
-        w.attr("type", if proxy { "subscribed" } else { "unsubscribed" });
-        self.core.send(node, w);
-        if proxy {
-            self.initial_presence(node);
-        }
-    }
-
-    fn message(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
-        let component = self.core.main.components.room_metadata.as_ref();
-        if *node != NodeId::Main || component.is_none() || stanza.from().ok().flatten().as_ref() != component {
-            return;
-        }
-        let Some(json) = stanza.child("json-message", ns::JITMEET) else { return };
-        let room = json.attr("room").and_then(|r| BareJid::parse(&r).ok());
-        match (room, RoomMetadata::parse(&json.text())) {
-            (Some(room), Some(m)) => self.with(now, &room, |c, core| c.on_metadata(core, now, &m)),
-            _ => self.bad(node, "no room metadata"),
-        }
-    }
-
-    fn iq_request(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
-        let set = stanza.ty().as_deref() == Some("set");
-        if *node == NodeId::Main
-            && let Some(e) = stanza.children().find(|e| e.ns() == ns::FOCUS)
-        {
-            match (e.name(), set) {
-                ("conference", true) => return self.conference_iq(now, stanza),
-                ("logout", true) => return self.logout(stanza),
-                ("login-url", false) => return self.login_url(stanza),
-                _ => {}
-            }
-        }
-        if let Some(w) = disco::answer(stanza) {
-            self.core.send(node, w);
-        }
-    }
-
-    /// Whoever is behind the proxy.
-    fn requester(&self, stanza: &Stanza) -> Option<Jid> {
-        let from = stanza.from().ok()??;
-        if from.local().is_none() && self.core.config.client_proxy.as_deref() == Some(from.domain()) {
-            return from.resource().and_then(|r| Jid::parse(r).ok());
-        }
-        Some(from)
-    }
-
-    fn reply_to(stanza: &Stanza) -> Option<ReplyTo> {
-        let owned = |name: &str| stanza.attr(name).map(|v| v.into_owned());
-        Some(ReplyTo::Iq { id: owned("id"), from: owned("to"), to: owned("from")? })
-    }
-
-    fn conference_iq(&mut self, now: Instant, stanza: &Stanza) {
-        let Some(reply) = Self::reply_to(stanza) else { return };
-        let request = match (self.requester(stanza), stanza.child("conference", ns::FOCUS)) {
-            (Some(from), Some(e)) => ConferenceRequest::from_element(e, from),
-            _ => Err(RequestError::BadRequest("no valid sender")),
-        };
-        match request {
-            Ok(request) => {
-                let answer = ConferenceAnswer { room: request.room_text.clone(), ..ConferenceAnswer::default() };
-                self.request(now, Waiting { reply, request, peer: None, answer, why: None });
-            }
-            Err(e) => {
-                self.core.metrics.conference_requests += 1;
-                self.core.reply(reply, Err(e));
-            }
-        }
-    }
-
-    fn result(stanza: &Stanza) -> XmlWriter {
-        let mut w = XmlWriter::new();
-        w.open_ns("iq", ns::CLIENT).attr("type", "result").attr_opt("id", stanza.id());
-        w.attr_opt("from", stanza.attr("to")).attr_opt("to", stanza.attr("from"));
-        w
-    }
-
-    fn logout(&mut self, stanza: &Stanza) {
-        let id = stanza.child("logout", ns::FOCUS).and_then(|e| e.attr("session-id"));
-        match self.core.auth.logout(id.as_deref().unwrap_or_default()) {
-            Ok(()) => {
-                let mut w = Self::result(stanza);
-                w.empty("logout", ns::FOCUS);
-                self.core.send(&NodeId::Main, w);
-            }
-            Err(e) => {
-                if let Some(answer) = e.stanza_error().answer(stanza) {
-                    let mut w = XmlWriter::new();
-                    w.element(answer.root());
-                    self.core.send(&NodeId::Main, w);
-                }
-            }
-        }
-    }
-
-    fn login_url(&mut self, stanza: &Stanza) {
-        let room = stanza.child("login-url", ns::FOCUS).and_then(|e| e.attr("room"));
-        let (AuthConfig::Xmpp { .. }, Some(Ok(room))) = (&self.core.config.auth, room.map(|r| BareJid::parse(&r)))
-        else {
-            if let Some(w) = disco::answer(stanza) {
-                self.core.send(&NodeId::Main, w);
-            }
-            return;
-        };
-        let mut w = Self::result(stanza);
-        let url = percent_encoded(&format!("./{}?login=true", room.node()));
-        w.open_ns("login-url", ns::FOCUS).attr("room", &room).attr("url", url);
-        self.core.send(&NodeId::Main, w);
+        self.core.back(&NodeId::Vnode(name), false);
     }
 
     // Requests
@@ -493,7 +314,7 @@ impl Focus {
     }
 
     /// A request arrived: what can be said at once is said, the rest waits for its turn.
-    fn request(&mut self, now: Instant, mut w: Waiting) {
+    pub(crate) fn request(&mut self, now: Instant, mut w: Waiting) {
         self.core.metrics.conference_requests += 1;
         let room = w.request.room.clone();
         let breakout = self.is_breakout(&room);
@@ -617,17 +438,4 @@ impl Focus {
             }
         }
     }
-}
-
-/// Percent-encoded, as a URL is wanted inside of an attribute by clients.
-fn percent_encoded(s: &str) -> String {
-    let mut out = String::with_capacity(s.len());
-    for b in s.bytes() {
-        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'*') {
-            out.push(char::from(b));
-        } else {
-            out.push_str(&format!("%{b:02X}"));
-        }
-    }
-    out
 }

@@ -27,6 +27,7 @@ mod pace;
 mod pending;
 mod publish;
 mod request;
+mod route;
 mod seats;
 mod stage;
 mod surface;

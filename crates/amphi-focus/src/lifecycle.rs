@@ -16,6 +16,7 @@ impl Conference {
         self.empty_deadline = None;
         let taken = self.stage.ledger.take(m.jid.as_ref(), !m.is_user());
         if m.is_user() {
+            m.known = taken.as_ref().is_some_and(|r| r.jid.is_some());
             let mut identity: Vec<Box<str>> = taken.map_or_else(Vec::new, |r| r.identity);
             if let Some(jid) = &m.jid {
                 let own: Box<str> = format!("j{}", jid.bare_str()).into();

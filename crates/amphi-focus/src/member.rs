@@ -32,6 +32,8 @@ pub(crate) struct Member {
     pub(crate) seq: u64,
     /// How the person is recognised when it returns; filled in when it comes on stage.
     pub(crate) identity: Box<[Box<str>]>,
+    /// Whether that is certain: the address it asked from is the one it came with.
+    pub(crate) known: bool,
 }
 
 impl Member {
@@ -47,7 +49,7 @@ impl Member {
         };
         let trusted = jid.as_ref().is_some_and(|j| config.trusted_domains.iter().any(|d| d == j.domain()));
         let kind = if trusted { kind(stanza) } else { Kind::Person };
-        Self { jid, role, kind, seq, identity: Box::default() }
+        Self { jid, role, kind, seq, identity: Box::default(), known: false }
     }
 
     pub(crate) fn is_visitor(&self) -> bool {

@@ -18,6 +18,9 @@ pub(crate) struct Reservation {
     /// Only this address, compared bare, may take it.
     pub(crate) jid: Option<Jid>,
     pub(crate) peer: Option<IpAddr>,
+    /// It is this person's for sure. Once somebody without an address took one of several, nobody can say whose the
+    /// others are: they still count, but nobody may renew them or give them up.
+    pub(crate) certain: bool,
     /// The occupant that the same person still has in the room: both share one seat until it leaves.
     pub(crate) replaces: Option<Box<str>>,
 }
@@ -33,9 +36,14 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// The live reservation of the same person.
+    /// The live reservation that is the same person's for sure.
     pub(crate) fn of(&mut self, identity: &[Box<str>]) -> Option<&mut Reservation> {
-        self.reservations.iter_mut().find(|r| r.identity.iter().any(|i| identity.contains(i)))
+        self.reservations.iter_mut().find(|r| r.certain && r.identity.iter().any(|i| identity.contains(i)))
+    }
+
+    /// A seat waits for this person.
+    pub(crate) fn has(&self, identity: &[Box<str>]) -> bool {
+        self.reservations.iter().any(|r| r.certain && r.identity.iter().any(|i| identity.contains(i)))
     }
 
     /// Seats that are reserved or kept and not shared with an occupant.
@@ -68,7 +76,7 @@ impl Ledger {
     ) -> u64 {
         self.next_id += 1;
         let id = self.next_id;
-        self.reservations.push(Reservation { id, expires, identity, jid, peer, replaces });
+        self.reservations.push(Reservation { id, expires, identity, jid, peer, certain: true, replaces });
         id
     }
 
@@ -86,16 +94,25 @@ impl Ledger {
         self.reservations.retain(|r| r.id != id);
     }
 
-    /// Somebody came on stage: takes the reservation with its address, else the oldest one that anybody may take.
+    /// Somebody came on stage: takes the reservation with its address, else of those that anybody may take the one that
+    /// ends first, so that what remains covers whoever is still to come.
     pub(crate) fn take(&mut self, jid: Option<&Jid>, bound_only: bool) -> Option<Reservation> {
         let bound = jid.and_then(|jid| {
             self.reservations.iter().position(|r| r.jid.as_ref().is_some_and(|r| r.bare_str() == jid.bare_str()))
         });
-        let at = match bound {
-            None if !bound_only => self.reservations.iter().position(|r| r.jid.is_none()),
-            at => at,
-        }?;
-        Some(self.reservations.remove(at))
+        if let Some(at) = bound {
+            return Some(self.reservations.remove(at));
+        }
+        if bound_only {
+            return None;
+        }
+        let free = self.reservations.iter().enumerate().filter(|(_, r)| r.jid.is_none());
+        let (at, _) = free.min_by_key(|(_, r)| r.expires)?;
+        let taken = self.reservations.remove(at);
+        for r in self.reservations.iter_mut().filter(|r| r.jid.is_none()) {
+            r.certain = false;
+        }
+        Some(taken)
     }
 
     /// An occupant left the stage. Its seat is kept until `kept`, unless a reservation shares it already.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use amphi_stanza::{Jid, Stanza};
 
 use crate::Event;
-use crate::admission::{Seat, Why};
+use crate::admission::{WhenFull, Why};
 use crate::conference::{Conference, Phase};
 use crate::core::{Core, Waiting};
 use crate::iq::{Answered, What};
@@ -39,7 +39,7 @@ pub(crate) struct Stage {
     pub(crate) judge: Judge,
     pub(crate) ledger: Ledger,
     /// Requests that wait for the room's verdict, by reservation.
-    asked: BTreeMap<u64, Vec<(Waiting, Seat)>>,
+    asked: BTreeMap<u64, Vec<(Waiting, WhenFull)>>,
     questions: Vec<Question>,
     cancels: Vec<u64>,
     /// The limit that the room knows; the inner `None` is `none`.
@@ -93,7 +93,7 @@ impl Conference {
     }
 
     /// A client that belongs on stage, given a seat.
-    pub(crate) fn to_stage(&mut self, core: &mut Core, now: Instant, w: Waiting, seat: Seat) {
+    pub(crate) fn send_to_stage(&mut self, core: &mut Core, now: Instant, w: Waiting, full: WhenFull) {
         let Some(limit) = self.seat_limit(core) else {
             self.admit(core, now, w);
             return;
@@ -104,8 +104,8 @@ impl Conference {
             return;
         }
         match self.stage.judge {
-            Judge::Focus => self.judge(core, now, w, seat, limit),
-            Judge::Room => self.question(core, now, w, seat),
+            Judge::Focus => self.judge(core, now, w, full, limit),
+            Judge::Room => self.question(core, now, w, full),
         }
     }
 
@@ -121,10 +121,10 @@ impl Conference {
         }
     }
 
-    fn refuse(&mut self, core: &mut Core, now: Instant, w: Waiting, seat: Seat) {
-        match seat {
-            Seat::OrAudience | Seat::OrMore => self.to_audience(core, now, w, Why::StageFull),
-            Seat::OrNot => self.admit(core, now, w),
+    fn refuse(&mut self, core: &mut Core, now: Instant, w: Waiting, full: WhenFull) {
+        match full {
+            WhenFull::Audience | WhenFull::Extra => self.send_to_audience(core, now, w, Why::StageFull),
+            WhenFull::Stage => self.admit(core, now, w),
         }
     }
 
@@ -134,7 +134,7 @@ impl Conference {
     }
 
     /// The focus judges.
-    fn judge(&mut self, core: &mut Core, now: Instant, w: Waiting, seat: Seat, limit: u32) {
+    fn judge(&mut self, core: &mut Core, now: Instant, w: Waiting, full: WhenFull, limit: u32) {
         let identity = w.request.identity();
         let expires = now + core.config.seat_timeout;
         if let Some(r) = self.stage.ledger.of(&identity) {
@@ -143,7 +143,7 @@ impl Conference {
             return;
         }
         if self.peer_exhausted(core, &w) {
-            self.refuse(core, now, w, seat);
+            self.refuse(core, now, w, full);
             return;
         }
         let returning = self.stage.ledger.remembers(&identity, now, core.config.stage_memory);
@@ -152,7 +152,7 @@ impl Conference {
             .main
             .members
             .iter()
-            .find(|(_, m)| m.identity.iter().any(|i| identity.contains(i)))
+            .find(|(_, m)| m.known && m.identity.iter().any(|i| identity.contains(i)))
             .map(|(nick, _)| nick.clone())
             .filter(|nick| returning && !self.stage.ledger.is_replaced(nick));
         let used = self.seats_used();
@@ -160,16 +160,16 @@ impl Conference {
         if kept {
             self.stage.ledger.use_kept();
         }
-        if kept || replaces.is_some() || used < limit || seat == Seat::OrMore {
+        if kept || replaces.is_some() || used < limit || full == WhenFull::Extra {
             self.stage.ledger.reserve(expires, identity, w.request.from.clone(), w.peer, replaces);
             self.admit(core, now, w);
         } else {
-            self.refuse(core, now, w, seat);
+            self.refuse(core, now, w, full);
         }
     }
 
     /// The room judges: notes the question. It is sent with all others of the moment.
-    fn question(&mut self, core: &mut Core, now: Instant, w: Waiting, seat: Seat) {
+    fn question(&mut self, core: &mut Core, now: Instant, w: Waiting, full: WhenFull) {
         let identity = w.request.identity();
         let expires = now + core.config.seat_timeout;
         let exhausted = self.peer_exhausted(core, &w);
@@ -178,7 +178,7 @@ impl Conference {
             r.id
         });
         if known.is_none() && exhausted {
-            self.refuse(core, now, w, seat);
+            self.refuse(core, now, w, full);
             return;
         }
         let id =
@@ -189,10 +189,10 @@ impl Conference {
             return;
         }
         if !self.stage.asked.contains_key(&id) {
-            let machine = w.request.machine_uid.clone().filter(|_| w.request.from.is_none());
+            let machine = w.request.machine_uid.clone();
             self.stage.questions.push(Question { id, machine, jid: w.request.from.clone() });
         }
-        self.stage.asked.entry(id).or_default().push((w, seat));
+        self.stage.asked.entry(id).or_default().push((w, full));
     }
 
     /// Sends what the room must know by now.
@@ -269,20 +269,20 @@ impl Conference {
                 }
                 continue;
             }
-            let more = list.iter().any(|(_, seat)| *seat == Seat::OrMore) && self.stage.extra < self.metadata.listed();
+            let more =
+                list.iter().any(|(_, full)| *full == WhenFull::Extra) && self.stage.extra < self.metadata.listed();
             if more {
                 // Listed users come in although the stage is full. Their number bounds how many more that can be.
                 self.stage.extra += 1;
-                let (jid, machine) = list.first().map_or((None, None), |(w, _)| {
-                    (w.request.from.clone(), w.request.machine_uid.clone().filter(|_| w.request.from.is_none()))
-                });
+                let (jid, machine) =
+                    list.first().map_or((None, None), |(w, _)| (w.request.from.clone(), w.request.machine_uid.clone()));
                 self.stage.questions.push(Question { id, machine, jid });
                 self.stage.asked.insert(id, list);
                 continue;
             }
             self.stage.ledger.cancel(id);
-            for (w, seat) in list {
-                self.refuse(core, now, w, seat);
+            for (w, full) in list {
+                self.refuse(core, now, w, full);
             }
         }
     }

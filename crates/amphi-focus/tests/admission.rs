@@ -254,6 +254,14 @@ fn who_was_on_stage_returns_there_although_an_audience_exists() {
 }
 
 #[test]
+fn who_has_a_seat_and_asks_again_keeps_it_although_an_audience_was_opened_meanwhile() {
+    let mut c = config(1);
+    c.max_participants = 2;
+    let mut w = World::with_first(c);
+    assert_eq!((w.go("m1"), w.go("m2"), w.go("m1")), ("main".into(), "v1".into(), "main".into()));
+}
+
+#[test]
 fn somebody_kicked_is_a_newcomer() {
     let mut c = config(1);
     c.max_participants = 2;
@@ -310,4 +318,50 @@ fn a_client_that_becomes_a_visitor_gives_its_seat_up() {
     let id = w.ask_visitor("m1");
     assert_eq!(w.place(id), "v1");
     assert_eq!(w.focus.conferences()[0].seats_pending, 0);
+}
+
+#[test]
+fn one_address_cannot_hold_the_whole_stage_when_that_is_limited() {
+    let mut c = config(1);
+    c.limits.seats_per_peer = 2;
+    let mut w = World::with_first(c);
+    let mut ask = |id: u64, ip: &str| {
+        let body = format!(r#"{{"room":"{}","machineUid":"p{id}","properties":{{{V}}}}}"#, world::ROOM);
+        let request = amphi_focus::ConferenceRequest::from_json(body.as_bytes(), None).unwrap();
+        w.handle(amphi_focus::Input::ConferenceRequest { id, request, peer: Some(ip.parse().unwrap()) });
+        w.place(id)
+    };
+    assert_eq!(ask(101, "192.0.2.1"), "main");
+    assert_eq!(ask(102, "192.0.2.1"), "main");
+    assert_eq!(ask(103, "192.0.2.1"), "v1");
+}
+
+#[test]
+fn the_room_is_told_the_limit_and_asked_in_batches() {
+    let mut c = config(1);
+    c.max_participants = 40;
+    let mut w = World::new(c);
+    w.judges = true;
+    assert_eq!(w.go("m0"), "main");
+    w.join("n0");
+    let seats = |w: &World| -> Vec<String> {
+        let sent = w.sent_to(&NodeId::Main).into_iter();
+        sent.filter(|x| x.contains("<seats ") && x.contains("type='set'")).map(str::to_owned).collect()
+    };
+    let first = seats(&w);
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert!(first[0].contains("limit='40'") && first[0].contains("<reserve id='q1' machine='m0'/>"), "{first:?}");
+    // While an answer is awaited, questions are collected; no stanza asks for more than 64.
+    w.clear();
+    w.faults.mute.insert(NodeId::Main);
+    let ids: Vec<_> = (1..=100).map(|i| w.ask(&format!("m{i}"))).collect();
+    assert_eq!(seats(&w).len(), 1);
+    w.faults.mute.clear();
+    w.pass(s(15));
+    assert_eq!(seats(&w)[1..].iter().map(|x| x.matches("<reserve ").count()).collect::<Vec<_>>(), [64, 35]);
+    assert!(ids.iter().all(|id| w.place(*id) != "none"));
+    // Without an audience there is nothing to enforce.
+    w.clear();
+    w.metadata(r#"{"lobbyEnabled":true}"#);
+    assert!(seats(&w)[0].contains("limit='none'"));
 }

@@ -35,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn seats_granted_and_present_never_exceed_the_stage(steps in prop::collection::vec(step(), 1..80), judges: bool) {
@@ -58,6 +58,8 @@ proptest! {
                     asked.push(id);
                     if w.place(id) == "main" {
                         promised.insert(p, w.now + Duration::from_secs(60));
+                    } else {
+                        promised.remove(&p);
                     }
                 }
                 Step::AskVisitor(p) if !present.contains(&p) => {

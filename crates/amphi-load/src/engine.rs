@@ -321,6 +321,7 @@ impl Engine {
             Output::Close => self.hang_up(at),
             Output::Joined => {
                 self.under_way = self.under_way.saturating_sub(1);
+                shared.entered.fetch_add(1, Ordering::Relaxed);
                 shared.joined.fetch_add(1, Ordering::Relaxed);
                 shared.last_join.fetch_max(self.now(), Ordering::Relaxed);
             }

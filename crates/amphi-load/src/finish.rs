@@ -79,7 +79,7 @@ impl Run {
     /// What a join and a held visitor cost.
     fn server_cost(&mut self, marks: &AudienceMarks) {
         let (start, end) = (&self.samples[marks.start], &self.samples[marks.end]);
-        let came = end.joined.saturating_sub(start.joined);
+        let came = end.joins.saturating_sub(start.joins);
         if came == 0 {
             return;
         }
@@ -122,7 +122,7 @@ impl Run {
             self.samples[a..=b].windows(2).map(|w| (w[1].t - w[0].t) * (there(&w[0]) + there(&w[1])) / 2.0).sum();
         let (a, b) = (&self.samples[a], &self.samples[b]);
         let cpu = b.server_cpu? - a.server_cpu?;
-        Some(((cpu - held * holding_per_visitor).max(0.0), b.joined.saturating_sub(a.joined)))
+        Some(((cpu - held * holding_per_visitor).max(0.0), b.joins.saturating_sub(a.joins)))
     }
 
     fn judge(&mut self, stats: &Stats, chat: &Fanout, presence: &Fanout) {

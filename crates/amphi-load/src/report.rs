@@ -128,10 +128,14 @@ pub struct Server {
     pub idle_cpu_percent: Option<f64>,
     /// The same per visitor, in microseconds per second.
     pub holding_us_per_visitor_second: Option<f64>,
-    /// CPU per delivered line, net of holding.
+    /// CPU per delivered line, everything that went on meanwhile included.
     pub cpu_us_per_chat_delivery: Option<f64>,
-    /// CPU per delivered presence, net of holding.
+    /// The same without the cost of holding (too low where holding is mostly pings: who hears something does not ping).
+    pub net_cpu_us_per_chat_delivery: Option<f64>,
+    /// CPU per delivered presence.
     pub cpu_us_per_presence_delivery: Option<f64>,
+    /// The same without the cost of holding.
+    pub net_cpu_us_per_presence_delivery: Option<f64>,
     /// Resident memory before the audience.
     pub rss_start: Option<u64>,
     /// Resident memory after about 1,000 visitors.
@@ -204,7 +208,7 @@ pub struct Comparison {
 /// One turn of each.
 #[derive(Clone, Debug, Serialize)]
 pub struct ComparisonTurn {
-    /// CPU per delivery of the server, net of holding.
+    /// CPU per delivery of the server, everything included.
     pub server_us_per_delivery: Option<f64>,
     /// CPU per bare write.
     pub bare_us_per_write: f64,
@@ -221,6 +225,8 @@ pub struct Sample {
     pub t: f64,
     /// What went on.
     pub phase: &'static str,
+    /// Joins so far.
+    pub joins: u64,
     /// Clients in the room.
     pub joined: u64,
     /// Deliveries so far.
@@ -315,7 +321,9 @@ impl fmt::Display for Report {
             row(f, "CPU at rest", s.idle_cpu_percent, "% of a core")?;
             row(f, "CPU per visitor held", s.holding_us_per_visitor_second, "us/s")?;
             row(f, "CPU per chat delivery", s.cpu_us_per_chat_delivery, "us")?;
+            row(f, "CPU per chat delivery, net", s.net_cpu_us_per_chat_delivery, "us")?;
             row(f, "CPU per presence delivery", s.cpu_us_per_presence_delivery, "us")?;
+            row(f, "CPU per presence delivery, net", s.net_cpu_us_per_presence_delivery, "us")?;
             row(f, "memory before / with the audience", mib(s.rss_start).0, "MiB")?;
             row(f, "", mib(s.rss_end).0, "MiB")?;
             row(f, "memory per visitor", s.rss_bytes_per_visitor.map(|b| b / 1_024.0), "KiB")?;

@@ -54,6 +54,17 @@ fn check(args: &SignalingArgs) -> anyhow::Result<()> {
     if args.stage == 0 && (args.lines > 0 || args.presence > 0) {
         bail!("lines and presences need somebody on stage: give --stage, or --lines 0 --presence 0");
     }
+    if args.rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
+        bail!("--rate must be above 0; leave it out to join as fast as --concurrency allows");
+    }
+    for (name, value) in
+        [("settle", args.settle), ("hold", args.hold), ("join-timeout", args.join_timeout), ("drain", args.drain)]
+    {
+        // A week; beyond lies only what a typing mistake can mean.
+        if !(0.0..=604_800.0).contains(&value) {
+            bail!("--{name} {value}: must be from 0 to 604800 seconds");
+        }
+    }
     let wanted = u64::from(args.stage) + u64::from(args.audience) + SPARE_DESCRIPTORS;
     if process::descriptor_limit().is_some_and(|limit| limit < wanted) {
         bail!("{wanted} descriptors are needed: raise the limit (ulimit -n) or run several generators");
@@ -124,6 +135,15 @@ pub(crate) struct Run {
     /// CPU seconds per second at rest.
     pub(crate) idle: Option<f64>,
     pub(crate) audience_marks: Option<AudienceMarks>,
+}
+
+/// What a phase cost the server.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// CPU seconds.
+    cpu: f64,
+    /// Its length.
+    seconds: f64,
 }
 
 /// Numbers of the samples around the joins of the audience.
@@ -259,10 +279,7 @@ impl Run {
         // Moments at which the cost so far is noted: after the first part, before the last one.
         let (mut first, mut last) = (None, None);
         let until = Instant::now() + self.patience(n);
-        while self.shared.settled() < before + n
-            && Instant::now() < until
-            && !self.shared.broken.load(Ordering::Relaxed)
-        {
+        while self.shared.settled() < before + n && Instant::now() < until && !self.is_broken() {
             std::thread::sleep(LOOK);
             self.look("audience joins");
             let done = self.shared.settled() - before;
@@ -276,7 +293,7 @@ impl Run {
         let end = self.sample("audience joins");
         let last_join = self.shared.last_join.load(Ordering::Relaxed);
         self.joins.seconds = last_join.saturating_sub(began) as f64 / 1e9;
-        let came = self.samples[end].joined.saturating_sub(self.samples[start].joined);
+        let came = self.samples[end].joins.saturating_sub(self.samples[start].joins);
         if self.joins.seconds > 0.0 {
             self.joins.per_second = came as f64 / self.joins.seconds;
         }
@@ -310,7 +327,7 @@ impl Run {
         let turns = if self.args.bare { self.args.bare_turns.clamp(1, self.args.lines.max(1)) } else { 1 };
         let mut bare = None;
         let mut all = Vec::new();
-        let (mut cost, mut delivered) = (0.0, 0);
+        let (mut cost, mut delivered) = (Some(Cost::default()), 0);
         for turn in 0..turns {
             let count = self.args.lines / turns + u64::from(turn < self.args.lines % turns);
             if count == 0 {
@@ -318,7 +335,7 @@ impl Run {
             }
             let rate = self.args.line_rate;
             let (cpu, n) = self.fan_out("lines", Command::Lines(count, rate), count);
-            cost += cpu.unwrap_or(f64::NAN);
+            cost = cost.zip(cpu).map(|(a, b)| Cost { cpu: a.cpu + b.cpu, seconds: a.seconds + b.seconds });
             delivered += n;
             if !self.args.bare {
                 continue;
@@ -326,6 +343,10 @@ impl Run {
             let sockets = self.shared.joined.load(Ordering::Relaxed) as usize;
             // Head of a server's frame beyond 125 bytes.
             let bytes = self.shared.line_bytes.load(Ordering::Relaxed) as usize + 4;
+            if n == 0 || sockets == 0 {
+                // Nothing to compare with; why is told by the rest of the report.
+                continue;
+            }
             let every = if rate > 0.0 { Duration::from_secs_f64(1.0 / rate) } else { Duration::ZERO };
             if bare.is_none() {
                 self.bar.set_message("bare writes: connecting");
@@ -335,7 +356,7 @@ impl Run {
             self.bar.set_message("bare writes");
             let took = process.turn(count, *bytes, every)?;
             let bare_us = took.cpu_ns as f64 / 1e3 / took.writes.max(1) as f64;
-            let server_us = cpu.filter(|_| n > 0).map(|cpu| cpu * 1e6 / n as f64);
+            let server_us = cpu.filter(|_| n > 0).map(|cost| cost.cpu * 1e6 / n as f64);
             all.push(ComparisonTurn {
                 server_us_per_delivery: server_us,
                 bare_us_per_write: bare_us,
@@ -343,9 +364,8 @@ impl Run {
                 bare: took,
             });
         }
-        if delivered > 0 && cost.is_finite() {
-            self.server.cpu_us_per_chat_delivery = Some(cost * 1e6 / delivered as f64);
-        }
+        (self.server.cpu_us_per_chat_delivery, self.server.net_cpu_us_per_chat_delivery) =
+            self.per_delivery(cost, delivered);
         if let Some((_, sockets, bytes)) = bare {
             let mut ratios: Vec<f64> = all.iter().filter_map(|t| t.ratio).collect();
             ratios.sort_by(f64::total_cmp);
@@ -362,11 +382,12 @@ impl Run {
             return;
         }
         let (cpu, n) = self.fan_out("presences", Command::Presences(count, self.args.presence_rate), count);
-        self.server.cpu_us_per_presence_delivery = cpu.filter(|_| n > 0).map(|cpu| cpu * 1e6 / n as f64);
+        (self.server.cpu_us_per_presence_delivery, self.server.net_cpu_us_per_presence_delivery) =
+            self.per_delivery(cpu, n);
     }
 
-    /// Lets the stage send and waits for the deliveries; returns CPU net of holding, and the number of deliveries.
-    fn fan_out(&mut self, phase: &'static str, command: Command, count: u64) -> (Option<f64>, u64) {
+    /// Lets the stage send and waits for the deliveries; returns what that cost, and the number of deliveries.
+    fn fan_out(&mut self, phase: &'static str, command: Command, count: u64) -> (Option<Cost>, u64) {
         let a = self.sample(phase);
         let sent = self.shared.sent.load(Ordering::Relaxed);
         let before = self.shared.delivered.load(Ordering::Relaxed);
@@ -381,9 +402,16 @@ impl Run {
         self.drain(phase, wanted);
         let b = self.sample(phase);
         let (a, b) = (&self.samples[a], &self.samples[b]);
-        let holding = self.idle.unwrap_or(0.0) * (b.t - a.t);
-        let cpu = a.server_cpu.zip(b.server_cpu).map(|(x, y)| (y - x - holding).max(0.0));
+        let cpu = a.server_cpu.zip(b.server_cpu).map(|(x, y)| Cost { cpu: y - x, seconds: b.t - a.t });
         (cpu, b.delivered - a.delivered)
+    }
+
+    /// Microseconds per delivery, gross and without the cost of holding. The net figure is too low where holding is mostly
+    /// pings, because clients that hear something do not ping.
+    fn per_delivery(&self, cost: Option<Cost>, deliveries: u64) -> (Option<f64>, Option<f64>) {
+        let Some(cost) = cost.filter(|_| deliveries > 0) else { return (None, None) };
+        let each = |seconds: f64| seconds.max(0.0) * 1e6 / deliveries as f64;
+        (Some(each(cost.cpu)), self.idle.map(|idle| each(cost.cpu - idle * cost.seconds)))
     }
 
     /// Waits until this many deliveries came, or none came for long.
@@ -393,7 +421,7 @@ impl Run {
         let (mut seen, mut since) = (0, Instant::now());
         loop {
             let delivered = self.shared.delivered.load(Ordering::Relaxed);
-            if delivered >= wanted || self.shared.broken.load(Ordering::Relaxed) {
+            if delivered >= wanted || self.is_broken() {
                 return;
             }
             if delivered != seen {
@@ -410,10 +438,15 @@ impl Run {
 
     fn watch(&mut self, phase: &'static str, at_most: Duration, done: impl Fn(&Shared) -> bool) {
         let began = Instant::now();
-        while began.elapsed() < at_most && !done(&self.shared) && !self.shared.broken.load(Ordering::Relaxed) {
+        while began.elapsed() < at_most && !done(&self.shared) && !self.is_broken() {
             std::thread::sleep(LOOK.min(at_most.saturating_sub(began.elapsed())));
             self.look(phase);
         }
+    }
+
+    /// A thread of the engine has ended before its time: there is nothing left to wait for.
+    fn is_broken(&self) -> bool {
+        self.shared.broken.load(Ordering::Relaxed) || self.threads.iter().any(JoinHandle::is_finished)
     }
 
     fn look(&mut self, phase: &'static str) {
@@ -436,6 +469,7 @@ impl Run {
         let sample = Sample {
             t: self.base.elapsed().as_secs_f64(),
             phase,
+            joins: self.shared.entered.load(Ordering::Relaxed),
             joined,
             delivered: self.shared.delivered.load(Ordering::Relaxed),
             server_cpu: self.server_cpu.iter_mut().map(CpuClock::read).sum::<Option<f64>>().filter(|_| watched),
@@ -449,5 +483,51 @@ impl Run {
         self.bar.set_message(format!("{phase}, {failed} failed, {} delivered", sample.delivered));
         self.samples.push(sample);
         self.samples.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{LoadArgs, LoadCommand};
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        load: LoadArgs,
+    }
+
+    fn args(text: &str) -> SignalingArgs {
+        let words = ["load", "signaling"].into_iter().chain(text.split_whitespace());
+        match Cli::try_parse_from(words).unwrap().load.command {
+            LoadCommand::Signaling(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn impossible_wishes_are_refused_before_anything_is_opened() {
+        for (text, why) in [
+            ("--stage 0", "need somebody on stage"),
+            ("--rate 0", "--rate must be above 0"),
+            ("--settle NaN", "--settle"),
+            ("--audience 4000000000", "descriptors"),
+        ] {
+            let error = check(&args(text)).unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        assert!(check(&args("--stage 2 --audience 10 --rate 5")).is_ok());
+    }
+
+    #[test]
+    fn addresses_follow_from_the_domain_and_tls_turns_the_schemes() {
+        let s = script(&args("--domain meet.example --tls --vnode-url v1=ws://127.0.0.2:5290/x"), 1).unwrap();
+        assert_eq!((s.muc.as_str(), s.url.tls, s.url.port), ("conference.meet.example", true, 5280));
+        assert_eq!(s.admission, Admission::Iq("focus.meet.example".into()));
+        let place = s.place(Some("v1"));
+        assert_eq!((place.url.host.as_str(), place.url.tls), ("127.0.0.2", true));
+        assert!(script(&args("--vnode-url v1"), 1).is_err());
     }
 }

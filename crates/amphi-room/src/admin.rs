@@ -37,7 +37,7 @@ impl Room {
         let Some(item) = query.child("item", ns::MUC_ADMIN) else {
             return Err(RoomError::BadRequest("The request has no item"));
         };
-        let own = self.affiliation(cx.cfg, &rq.peer.jid);
+        let own = self.affiliation_of(cx.cfg, rq.peer);
         let moderator = self.sender(rq).is_some_and(|o| o.role == MucRole::Moderator);
         if own < Affiliation::Admin && !moderator {
             return Err(RoomError::Forbidden);
@@ -87,13 +87,13 @@ impl Room {
     }
 
     fn actor(&self, cx: &Cx<'_>, rq: &Request<'_>) -> Result<Actor, RoomError> {
-        let admin = cx.cfg.is_admin(&rq.peer.jid);
+        let admin = rq.peer.is_admin(cx.cfg);
         let occupant = self.sender(rq);
         if occupant.is_none() && !admin {
             return Err(RoomError::NotOccupant);
         }
         Ok(Actor {
-            affiliation: self.affiliation(cx.cfg, &rq.peer.jid),
+            affiliation: self.affiliation_of(cx.cfg, rq.peer),
             role: occupant.map_or(MucRole::None, |o| o.role),
             nick: occupant.map(|o| o.nick.to_string()),
             admin,

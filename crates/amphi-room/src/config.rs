@@ -259,8 +259,12 @@ pub struct RoomLimits {
     pub rate_queue: usize,
     /// Messages kept for those who join later.
     pub history: usize,
-    /// Bytes of one message kept in the history; a longer one is delivered but not kept.
+    /// Bytes of one message kept in the history; a longer one is delivered but not kept, and refused as a subject.
     pub history_message: usize,
+    /// Bytes of a presence. Every occupant's last one is kept, so this bounds what an audience costs.
+    pub presence: usize,
+    /// Leaves that are announced later under [`MucConfig::leaves_per_second`]; with more, the oldest are announced at once.
+    pub leave_queue: usize,
     /// Entries in a room's list of affiliations.
     pub affiliations: usize,
     /// Bytes of a room's metadata.
@@ -282,6 +286,8 @@ impl Default for RoomLimits {
             rate_queue: 20_000,
             history: 20,
             history_message: 16 * 1024,
+            presence: 16 * 1024,
+            leave_queue: 1000,
             affiliations: 20_000,
             metadata: 64 * 1024,
             text: 4096,

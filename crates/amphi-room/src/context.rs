@@ -56,13 +56,13 @@ impl Cx<'_> {
         }
     }
 
-    /// Sends a stanza towards its `to`, over a link or to a component.
     /// A login under this name is let onto the stage of the room.
     pub(crate) fn promise(&mut self, room: BareJid, username: String) {
         let ttl = amphi_visitors::PromotionLimits::default().name_ttl;
         self.push(Output::Promised { room, username, ttl });
     }
 
+    /// Sends a stanza towards its `to`, over a link or to a component.
     pub(crate) fn route(&mut self, stanza: Stanza) {
         self.push(Output::Route(stanza));
     }
@@ -80,6 +80,10 @@ impl Cx<'_> {
             "iq" => "iq",
             _ => return,
         };
+        // Nothing but answers to IQs goes from a visitor node to people on stage (spec/signaling.md 4.6).
+        if name != "iq" && !rq.peer.is_local() && self.cfg.node().is_some() {
+            return;
+        }
         let ty = rq.stanza.ty();
         if ty.as_deref() == Some("error") || (name == "iq" && ty.as_deref() == Some("result")) {
             return;

@@ -15,7 +15,7 @@ fn feature(w: &mut XmlWriter, var: &str) {
 
 impl Room {
     fn may_look(&self, cx: &Cx<'_>, rq: &Request<'_>) -> Result<(), RoomError> {
-        if !self.service(cx.cfg).hidden || self.sender(rq).is_some() || cx.cfg.is_admin(&rq.peer.jid) {
+        if !self.service(cx.cfg).hidden || self.sender(rq).is_some() || rq.peer.is_admin(cx.cfg) {
             return Ok(());
         }
         Err(RoomError::Forbidden)

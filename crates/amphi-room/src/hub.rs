@@ -422,7 +422,7 @@ impl Hub {
 /// Who may create a room (`spec/signaling.md` 3.3).
 fn may_create(cfg: &NodeConfig, room: &BareJid, rq: &Request<'_>) -> Result<(), RoomError> {
     let Some((_, service)) = cfg.muc(room.domain()) else { return Err(RoomError::NoSuchRoom) };
-    let admin = cfg.is_admin(&rq.peer.jid) || rq.peer.session.as_ref().is_some_and(|s| s.admin);
+    let admin = rq.peer.is_admin(cfg);
     if let Some(access) = &service.access
         && !admin
         && !access.has(&rq.peer.jid)

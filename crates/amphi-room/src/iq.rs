@@ -117,8 +117,8 @@ impl Room {
     pub(crate) fn is_owner(&self, cx: &Cx<'_>, rq: &Request<'_>) -> bool {
         use crate::occupant::Affiliation;
         if self.kind == RoomKind::Shadow {
-            return cx.cfg.is_admin(&rq.peer.jid);
+            return rq.peer.is_admin(cx.cfg);
         }
-        self.affiliation(cx.cfg, &rq.peer.jid) == Affiliation::Owner
+        self.affiliation_of(cx.cfg, rq.peer) == Affiliation::Owner
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use amphi_stanza::{Stanza, ns};
+use bytes::Bytes;
 
 use crate::context::{Cx, Request};
 use crate::error::RoomError;
@@ -72,7 +73,7 @@ impl Room {
     fn judge(&mut self, cx: &mut Cx<'_>, join: &Join) -> Result<Verdict, RoomError> {
         let service = self.service(cx.cfg);
         let peer = &join.peer;
-        let admin = peer.session.as_ref().is_some_and(|s| s.admin) || cx.cfg.is_admin(&peer.jid);
+        let admin = peer.is_admin(cx.cfg);
         let focus = admin && join.nick == "focus";
         if let Some(access) = &service.access
             && !admin
@@ -102,6 +103,9 @@ impl Room {
             gate => gate?,
         };
         let shadow_role = self.shadow_role(cx.cfg, peer, &join.nick, admin)?;
+        if mirrored {
+            self.make_way_for_stage(cx, peer, &join.nick);
+        }
         self.check_nick_free(peer, &join.nick)?;
         let affiliation = self.affiliation_on_entry(cx, peer, shadow_role);
         let allowed = admin || mirrored;
@@ -140,6 +144,15 @@ impl Room {
         Ok(())
     }
 
+    /// Who is on stage is never refused on a node: a visitor that has taken its nick goes.
+    fn make_way_for_stage(&mut self, cx: &mut Cx<'_>, peer: &Peer, nick: &str) {
+        let holder = self.roster.get(nick).filter(|o| o.is_visitor() && o.peer.bare() != peer.bare());
+        if let Some(n) = holder.map(|o| o.nick.clone()) {
+            let reason = Some("This nickname belongs to somebody on stage".to_owned());
+            self.remove(cx, &n, 307, Note { reason, ..Note::default() });
+        }
+    }
+
     fn check_nick_free(&self, peer: &Peer, nick: &str) -> Result<(), RoomError> {
         match self.roster.get(nick) {
             // The same account again: its older connection gives way.
@@ -152,10 +165,10 @@ impl Room {
         match shadow_role {
             // The main node decides who moderates; a shadow room only shows it.
             Some(MucRole::Moderator) => return Affiliation::Owner,
-            Some(_) => return self.affiliation(cx.cfg, &peer.jid),
+            Some(_) => return self.affiliation_of(cx.cfg, peer),
             None => {}
         }
-        let known = self.affiliation(cx.cfg, &peer.jid);
+        let known = self.affiliation_of(cx.cfg, peer);
         let by_token = if self.settings.members_only && known < Affiliation::Member {
             None
         } else {
@@ -193,7 +206,8 @@ impl Room {
             affiliation: entry.affiliation,
             traits: entry.traits,
             seq,
-            presence: stanza.raw().clone(),
+            // A copy, exactly as long as it is: the received bytes are part of a larger buffer.
+            presence: Bytes::copy_from_slice(stanza.raw()),
             machine,
             peer,
         };
@@ -325,5 +339,5 @@ fn machine_of(stanza: &Stanza) -> Option<String> {
 
 /// Presence of somebody who leaves without a word.
 pub(crate) fn unavailable() -> Stanza {
-    Stanza::authored(bytes::Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>"))
+    Stanza::authored(Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>"))
 }

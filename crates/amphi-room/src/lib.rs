@@ -4,6 +4,17 @@
 //! [`Input`]s, returns [`Output`]s and says when it wants to be called again. It knows connections only as [`Session`]
 //! values, never as sockets, and never walks the audience: a broadcast is one output, and the connection shards know
 //! which of their connections belong to which [`Group`] of which room.
+//!
+//! # What the IO layer does
+//!
+//! - It maps the `to` of what clients send with [`to_real`], asks [`Hub::room_of`] which room a stanza is about and gives it
+//!   to that room's hub. What is about no room it answers itself; [`Hub::answer_service`] does so for MUC services.
+//! - It checks that `from` on a link belongs to the peer. Local connections may write any `from`: it is not looked at.
+//! - It does the outputs of one input in order. Everything written for local connections has virtual addresses, everything
+//!   that is routed has real ones and must not be mapped again.
+//! - Errors that come back from a visitor node to the full address of a participant are dropped, not delivered.
+//!
+//! The rules of a join are in `join.rs`, in the order in which they are asked; each has a file of its own.
 
 pub mod address;
 mod admin;

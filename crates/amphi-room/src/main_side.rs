@@ -287,7 +287,7 @@ impl Room {
         let now = cx.now;
         let request = matches!(rq.stanza.ty().as_deref(), Some("get" | "set"));
         let local = rq.peer.session.clone();
-        let Some(l) = self.links() else { return };
+        let Some(l) = self.links() else { return cx.refuse(rq, &RoomError::Unsupported("This room has no visitors")) };
         if !request {
             // Only nodes answer; what a local client says here is nobody's business.
             if local.is_none() {
@@ -296,7 +296,7 @@ impl Room {
             }
             return;
         }
-        let admin = local.as_ref().is_some_and(|s| s.admin) || (local.is_some() && cx.cfg.is_admin(&rq.peer.jid));
+        let admin = rq.peer.is_admin(cx.cfg);
         let trust = match (admin, &local) {
             (true, _) => Trust::Admin,
             (false, None) => Trust::Server,
@@ -340,7 +340,7 @@ impl Room {
 /// A visitor's message without what only servers may say; the name in it is the node's word.
 fn visitors_words(stanza: &Stanza) -> Stanza {
     let names = stanza.children().filter(|e| crate::message::is_name(e.name(), e.ns()));
-    let names: String = names.map(|e| e.outer()).collect();
+    let names: String = names.map(|e| e.standalone()).collect();
     cleaned(stanza)
         .append(|w| {
             w.raw(&names);

@@ -9,8 +9,8 @@ impl Room {
     /// Whether somebody counts against the limit.
     pub(crate) fn is_counted(&self, cfg: &NodeConfig, service: &MucConfig, peer: &Peer) -> bool {
         // Mirrored participants are limited where they are.
-        !(self.kind == RoomKind::Shadow && !peer.is_local())
-            && !cfg.is_admin(&peer.jid)
+        (self.kind != RoomKind::Shadow || peer.is_local())
+            && !peer.is_admin(cfg)
             && !service.max_occupants_exempt.has(&peer.jid)
     }
 }

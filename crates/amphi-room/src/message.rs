@@ -48,6 +48,9 @@ impl Room {
             if rq.peer.full().is_some_and(|f| self.is_bounce_of_node(&f)) {
                 return;
             }
+            if self.error_from_main(cx, rq) {
+                return;
+            }
             return self.bounced(cx, rq);
         }
         match (rq.to.resource(), ty.as_deref()) {
@@ -76,6 +79,9 @@ impl Room {
             return self.message_of_outsider(cx, rq);
         };
         let body = rq.plain("body").is_some();
+        if body && !self.may_chat(&o) {
+            return cx.refuse(rq, &RoomError::ChatRestricted);
+        }
         if !body && rq.plain("subject").is_some() {
             return self.change_subject(cx, rq, &o);
         }
@@ -93,6 +99,19 @@ impl Room {
         let said = cleaned(rq.stanza).stanza();
         let kept = self.say(cx, &o, &said);
         self.mirror_message(cx, &o, &said, kept.as_ref());
+    }
+
+    /// Whether somebody may write to all while the chat is restricted (`spec/signaling.md` 3.7).
+    fn may_chat(&self, o: &Occupant) -> bool {
+        let restricted = self.metadata.get("permissions").and_then(|p| p.get("groupChatRestricted"));
+        if restricted != Some(&serde_json::Value::Bool(true)) || o.traits.admin {
+            return true;
+        }
+        let claims = o.peer.session.as_ref().and_then(|s| s.claims.as_ref());
+        match claims.and_then(|c| c.features.as_ref()) {
+            Some(features) => features.get("send-groupchat") == Some(&true),
+            None => o.role == MucRole::Moderator,
+        }
     }
 
     /// Delivers what an occupant says to everybody here, itself included. Returns the form that the history keeps.
@@ -156,7 +175,9 @@ impl Room {
         if o.role != MucRole::Moderator {
             return cx.refuse(rq, &RoomError::SubjectForModerators);
         }
-        if rq.plain("subject").is_some_and(|s| s.inner().len() > cx.cfg.limits.text) {
+        let limits = &cx.cfg.limits;
+        let long = rq.plain("subject").is_some_and(|s| s.inner().len() > limits.text);
+        if long || rq.stanza.raw().len() > limits.history_message {
             return cx.refuse(rq, &RoomError::TooMuch("The subject is too long"));
         }
         let id = self.occupant_id(cx, &o.peer);

@@ -257,6 +257,22 @@ impl Room {
         self.do_shadow(cx, actions);
     }
 
+    /// The main room refused what a visitor wrote: the visitor is told. `false`: it is some other error.
+    pub(crate) fn error_from_main(&self, cx: &mut Cx<'_>, rq: &Request<'_>) -> bool {
+        let from_main = cx.cfg.node().is_some_and(|n| n.main_muc == rq.peer.jid.domain())
+            && rq.peer.jid.local() == self.real.local();
+        if !from_main || rq.peer.is_local() {
+            return false;
+        }
+        let visitor = rq.to.resource().and_then(|n| self.roster.get(n)).filter(|o| o.is_visitor());
+        if let Some(o) = visitor {
+            let peer = o.peer.clone();
+            let bytes = rq.stanza.rewrite().set("from", &self.virt).set("to", &peer.jid).finish();
+            cx.send(&peer, bytes);
+        }
+        true
+    }
+
     /// History from the main room, addressed to the host.
     pub(crate) fn shadow_history(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>) {
         let from_main = cx.cfg.node().is_some_and(|n| n.main_muc == rq.peer.jid.domain());

@@ -7,6 +7,7 @@ use amphi_stanza::{FullJid, Jid, Stanza};
 use bytes::Bytes;
 
 use crate::Session;
+use crate::config::NodeConfig;
 
 /// Role in the room (XEP-0045 §5.1), with the one that Jitsi adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,6 +128,11 @@ impl Peer {
         self.jid.as_full()
     }
 
+    /// Whether this is an administrator. Only a connection of this node can be one, whatever a link says.
+    pub(crate) fn is_admin(&self, cfg: &NodeConfig) -> bool {
+        self.session.as_ref().is_some_and(|s| s.admin || cfg.is_admin(&self.jid))
+    }
+
     /// Bare real address.
     pub(crate) fn bare(&self) -> &str {
         self.jid.bare_str()
@@ -179,5 +185,15 @@ impl Occupant {
         let s = self.stanza();
         let name = s.child("nick", amphi_stanza::ns::NICK)?.text().trim().to_owned();
         (!name.is_empty()).then_some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Occupant;
+
+    #[test]
+    fn an_occupant_is_small_beside_its_presence() {
+        assert!(size_of::<Occupant>() <= 160, "{}", size_of::<Occupant>());
     }
 }

@@ -13,7 +13,7 @@ impl Room {
         if !self.is_owner(cx, rq) {
             return Err(RoomError::Forbidden);
         }
-        let admin = cx.cfg.is_admin(&rq.peer.jid);
+        let admin = rq.peer.is_admin(cx.cfg);
         cx.result(rq, |w| {
             w.open_ns("query", ns::MUC_OWNER);
             form::open(w, "form", ns::MUC_ROOMCONFIG);
@@ -61,7 +61,7 @@ impl Room {
         }
         let guest = rq.peer.session.as_ref().is_some_and(|s| s.claims.is_none());
         let tokens_only = self.service(cx.cfg).tokens.as_ref().is_some_and(|t| t.require_for_moderation);
-        if tokens_only && guest && !cx.cfg.is_admin(&rq.peer.jid) {
+        if tokens_only && guest && !rq.peer.is_admin(cx.cfg) {
             return Err(RoomError::GuestsMayNotConfigure);
         }
         if let Some(d) = query.child("destroy", ns::MUC_OWNER) {
@@ -81,12 +81,10 @@ impl Room {
             cx.result(rq, |_| ());
             return Ok(());
         }
-        let changes = self.configure(cx, &form::values(form), cx.cfg.is_admin(&rq.peer.jid))?;
+        let changes = self.configure(cx, &form::values(form), rq.peer.is_admin(cx.cfg))?;
         cx.result(rq, |_| ());
         self.announce_changes(cx, &changes);
-        if changes.password {
-            self.after_settings(cx);
-        }
+        self.after_settings(cx);
         Ok(())
     }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use amphi_stanza::{BareJid, Frame, Rewrite, Stanza, XmlWriter, ns};
+use amphi_stanza::{BareJid, Element, Frame, Rewrite, Stanza, XmlWriter, ns};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 
 use crate::context::{Cx, Request, occupant_jid};
 use crate::occupant::{Affiliation, MucRole, Occupant, Peer};
@@ -156,7 +157,7 @@ impl Room {
     pub(crate) fn presence_update(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>, nick: &Arc<str>) {
         let stanza = self.clean_presence(rq.peer, rq.stanza);
         let Some(o) = self.roster.get_mut(nick) else { return };
-        let before = std::mem::replace(&mut o.presence, stanza.raw().clone());
+        let before = std::mem::replace(&mut o.presence, Bytes::copy_from_slice(stanza.raw()));
         self.before_presence_change(cx, nick, &stanza, &before);
         self.show(cx, nick, &stanza, &Note::default());
     }
@@ -189,12 +190,13 @@ impl Room {
         let claims = peer.session.as_ref().and_then(|s| s.claims.clone());
         // Behind a link the other server has seen to identities already.
         let local = peer.is_local();
-        let clean = stanza.children().all(|e| !is_servers_own(e.name(), e.ns()) && !(local && e.name() == "identity"));
+        let unwanted = move |e: &Element<'_>| is_servers_own(e.name(), e.ns()) || (local && e.name() == "identity");
+        let clean = !stanza.children().any(|e| unwanted(&e));
         let identity = claims.as_ref().filter(|c| c.user.is_some());
         if clean && identity.is_none() {
             return stanza.clone();
         }
-        let r = stanza.rewrite().keep(move |e| !is_servers_own(e.name(), e.ns()) && !(local && e.name() == "identity"));
+        let r = stanza.rewrite().keep(move |e| !unwanted(e));
         match identity {
             Some(c) => r.append(|w| crate::token::write_identity(w, c)).stanza(),
             None => r.stanza(),

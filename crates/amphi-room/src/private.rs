@@ -14,11 +14,9 @@ impl Room {
             return self.private_message_of_outsider(cx, rq, nick);
         };
         let Some(to) = self.roster.get(nick) else { return cx.refuse(rq, &RoomError::NoSuchOccupant) };
-        if self.kind == RoomKind::Shadow && from.is_visitor() {
-            if !to.traits.admin {
-                let from = from.clone();
-                return self.visitor_private_message(cx, rq, &from, nick);
-            }
+        if self.kind == RoomKind::Shadow && from.is_visitor() && !to.traits.admin {
+            let from = from.clone();
+            return self.visitor_private_message(cx, rq, &from, nick);
         }
         let (from, to) = (from.clone(), to.clone());
         self.deliver_private(cx, rq, &from, &to);

@@ -70,6 +70,11 @@ impl Room {
             self.announce(cx, &o, &stanza, &note, frame);
         } else {
             self.leaves.queue.push_back((o, stanza, note, frame));
+            if self.leaves.queue.len() > cx.cfg.limits.leave_queue
+                && let Some((o, stanza, note, frame)) = self.leaves.queue.pop_front()
+            {
+                self.announce(cx, &o, &stanza, &note, frame);
+            }
         }
     }
 

@@ -130,6 +130,11 @@ impl Room {
         self.affiliations.get(&bare).copied().unwrap_or(Affiliation::None)
     }
 
+    /// The affiliation of whoever is speaking.
+    pub(crate) fn affiliation_of(&self, cfg: &NodeConfig, peer: &Peer) -> Affiliation {
+        if peer.is_admin(cfg) { Affiliation::Owner } else { self.affiliation(cfg, &peer.jid) }
+    }
+
     /// The occupant that a stanza is from.
     pub(crate) fn sender(&self, rq: &Request<'_>) -> Option<&Occupant> {
         self.roster.by_real(&rq.peer.jid)
@@ -157,6 +162,9 @@ impl Room {
         match ty.as_deref() {
             None => {
                 let Some(wanted) = rq.to.resource() else { return cx.refuse(rq, &RoomError::NoNick) };
+                if rq.stanza.raw().len() > cx.cfg.limits.presence && !rq.peer.is_admin(cx.cfg) {
+                    return cx.refuse(rq, &RoomError::TooMuch("The presence is too long"));
+                }
                 let joins = rq.stanza.child("x", ns::MUC).is_some();
                 match nick {
                     Some(n) if *n != *wanted => cx.refuse(rq, &RoomError::NickChange),

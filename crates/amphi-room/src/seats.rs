@@ -139,10 +139,13 @@ impl Room {
         needed: bool,
         promoted: bool,
     ) -> Result<Claim, RoomError> {
+        if !needed || self.seats.is_none() {
+            return Ok(Claim::Nothing);
+        }
         let occupied = self.roster.seated();
         // The older connection of the same account gives its seat.
         let gives_way = self.roster.stage().any(|o| o.traits.seated && o.peer.bare() == peer.bare());
-        let Some(seats) = self.seats.as_mut().filter(|_| needed) else { return Ok(Claim::Nothing) };
+        let Some(seats) = &mut self.seats else { return Ok(Claim::Nothing) };
         seats.expire(cx.now);
         if let Some(i) = seats.for_joiner(peer.bare(), machine) {
             return Ok(Claim::Reservation(i));
@@ -190,7 +193,7 @@ impl Room {
         e: Element<'_>,
         set: bool,
     ) -> Result<(), RoomError> {
-        if !cx.cfg.is_admin(&rq.peer.jid) || self.sender(rq).is_none() {
+        if !rq.peer.is_admin(cx.cfg) || self.sender(rq).is_none() {
             return Err(RoomError::Forbidden);
         }
         let mut answers = Vec::new();

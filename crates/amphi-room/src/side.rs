@@ -176,6 +176,7 @@ impl Room {
     /// Password, meeting id or the like are others now.
     pub(crate) fn after_settings(&mut self, cx: &mut Cx<'_>) {
         if matches!(self.side, Side::Main(_)) {
+            self.policy_changed();
             self.tell_room_state(cx);
         }
     }

@@ -24,7 +24,7 @@ pub(crate) fn verify_room(
     let Some(policy) = &service.tokens else { return Ok(()) };
     // What comes over a link has been checked there.
     let Some(session) = &peer.session else { return Ok(()) };
-    if session.admin || cfg.is_admin(&peer.jid) || policy.exempt.has(&peer.jid) {
+    if peer.is_admin(cfg) || policy.exempt.has(&peer.jid) {
         return Ok(());
     }
     let Some(claims) = &session.claims else {

@@ -59,7 +59,7 @@ impl Waiting {
     /// Presence that comes after the join and before the entry: it replaces what the join says, but stays a join.
     pub(crate) fn update(&mut self, jid: &Jid, presence: &Stanza) -> bool {
         let Some(join) = self.by_jid.get(jid).and_then(|t| self.joins.get_mut(t)) else { return false };
-        let x = join.stanza.child("x", ns::MUC).map(|x| x.outer().to_owned()).unwrap_or_default();
+        let x = join.stanza.child("x", ns::MUC).map(|x| x.standalone()).unwrap_or_default();
         join.stanza = presence
             .rewrite()
             .append(|w| {

@@ -85,6 +85,7 @@ fn set(w: &mut World, node: &str, key: &str, value: &str) {
         "services" => cfg.services = vec![world::turn()],
         "lock_queue" => cfg.limits.lock_queue = number() as usize,
         "rate_queue" => cfg.limits.rate_queue = number() as usize,
+        "presence" => cfg.limits.presence = number() as usize,
         "history" => cfg.limits.history = number() as usize,
         "person_burst" => cfg.limits.audience_chat.person_burst = number(),
         "room_burst" => cfg.limits.audience_chat.room_burst = number(),

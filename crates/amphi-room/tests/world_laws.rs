@@ -139,7 +139,7 @@ fn join(nick: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn every_view_is_the_room(ops in ops()) {
@@ -190,4 +190,109 @@ fn a_visitors_join_is_a_fixed_number_of_outputs() {
     assert!(costs.iter().all(|c| *c == costs[0]), "{costs:?}");
     // Roster, own presence, group, the focus, subject.
     assert_eq!(costs[0], 5);
+}
+
+/// Hostile input costs its sender an error at most.
+#[test]
+fn odd_stanzas_do_no_harm() {
+    let mut w = World::default();
+    w.add_node("main", world::main_config());
+    w.add_node("v1", world::node_config("v1"));
+    w.add_client("focus", world::session("focus@auth.meet.example/focus"));
+    w.add_client("eve", world::session("eve@meet.example/r"));
+    w.send("focus", &join("focus"));
+    w.send("eve", &join("eve"));
+    let kinds = ["message", "presence", "iq"];
+    let types = ["", "get", "set", "result", "error", "groupchat", "chat", "unavailable", "subscribe", "probe", "odd"];
+    let tos = [
+        ROOM,
+        "demo@conference.meet.example/focus",
+        "demo@conference.meet.example/eve",
+        "demo@conference.meet.example/other",
+        "metadata.meet.example",
+        "visitors.meet.example",
+        "conference.meet.example",
+        "new@conference.meet.example/eve",
+    ];
+    let payloads = [
+        "",
+        "<x xmlns='http://jabber.org/protocol/muc'/>",
+        "<query xmlns='http://jabber.org/protocol/muc#admin'><item/></query>",
+        "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'><field/></x></query>",
+        "<query xmlns='http://jabber.org/protocol/disco#info' node='a'/>",
+        "<seats xmlns='urn:amphi:seats:0' limit='-1'><reserve/></seats>",
+        "<room_metadata xmlns='http://jitsi.org/jitmeet' room='demo@conference.meet.example'>[[[</room_metadata>",
+        "<visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><connect-vnode vnode='v1'/></visitors>",
+        "<visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><promotion-request jid='x'/></visitors>",
+        "<json-message xmlns='http://jitsi.org/jitmeet'>{\"type\":\"visitors\",\"action\":7}</json-message>",
+        "<error type='wait'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>",
+        "<body>x</body><subject>y</subject>",
+    ];
+    for k in kinds {
+        for t in types {
+            for to in tos {
+                for p in payloads {
+                    for id in ["", " id='i'"] {
+                        let ty = if t.is_empty() { String::new() } else { format!(" type='{t}'") };
+                        w.send("eve", &format!("<{k} to='{to}'{ty}{id}>{p}</{k}>"));
+                        w.drain();
+                    }
+                }
+            }
+        }
+    }
+    // The focus is still there, and Eve may come in again.
+    w.send("eve", &join("eve"));
+    assert!(w.inbox("eve").iter().any(|s| s.attr("from").as_deref() == Some("demo@conference.meet.example/focus")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    /// Whatever happens on stage, a visitor sees the stage as it is: nothing missing, nobody too many.
+    #[test]
+    fn the_audience_sees_the_stage(ops in ops()) {
+        let mut p = Play::new();
+        let main = p.w.node("main");
+        if let amphi_room::Role::Main(m) = &mut main.cfg.role {
+            m.auto_allow_visitor_promotion = true;
+        }
+        main.hub = None;
+        p.w.send("focus", &join("focus"));
+        p.w.add_node("v1", world::node_config("v1"));
+        p.w.add_client("vfocus", world::session("focus@auth.meet.jitsi/f"));
+        p.w.send("vfocus", &join("focus").replace("meet.example", "v1.meet.jitsi"));
+        p.w.add_client("vic", world::session("vic@v1.meet.jitsi/r"));
+        p.w.send("vic", &join("vic").replace("meet.example", "v1.meet.jitsi"));
+        let half = ops.len() / 2;
+        for (i, op) in ops.into_iter().enumerate() {
+            if i == half {
+                p.w.send(
+                    "focus",
+                    "<iq type='get' id='v' to='visitors.meet.example'><visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><connect-vnode vnode='v1'/></visitors></iq>",
+                );
+            }
+            p.run(op);
+        }
+        let mut truth = View::new();
+        p.w.add_client("late", world::session("late@meet.example/r"));
+        p.w.send("late", &join("late"));
+        read(&mut p.w, "late", &mut truth);
+        let mut seen = p.views.remove("vic").unwrap_or_default();
+        read(&mut p.w, "vic", &mut seen);
+        // A newcomer in the audience sees the same as one who was there all the time.
+        p.w.add_client("val", world::session("val@v1.meet.jitsi/r"));
+        p.w.send("val", &join("val").replace("meet.example", "v1.meet.jitsi"));
+        let mut fresh = View::new();
+        read(&mut p.w, "val", &mut fresh);
+        for (view, own) in [(&mut seen, "vic"), (&mut fresh, "val")] {
+            prop_assert!(view.remove(own).is_some(), "{} is not inside", own);
+            prop_assert_eq!(&*view, &truth, "{}", own);
+        }
+        // The focus of the node sees the audience and none of the stage.
+        let mut focus = p.views.remove("vfocus").unwrap_or_default();
+        read(&mut p.w, "vfocus", &mut focus);
+        let nicks: Vec<&str> = focus.keys().map(String::as_str).collect();
+        prop_assert_eq!(nicks, ["focus", "val", "vic"]);
+    }
 }

@@ -31,7 +31,8 @@ pub(crate) enum FocusAt {
 /// What the handlers need.
 pub(crate) struct Http {
     pub(crate) focus: FocusAt,
-    pub(crate) registry: Arc<Registry>,
+    /// `None`: metrics are not served.
+    pub(crate) registry: Option<Arc<Registry>>,
     pub(crate) health: Arc<dyn Health>,
     pub(crate) page: &'static str,
     pub(crate) cors_origins: Vec<String>,
@@ -103,8 +104,11 @@ async fn version(State(http): State<Arc<Http>>) -> Response {
 }
 
 async fn metrics(State(http): State<Arc<Http>>) -> Response {
+    let Some(registry) = &http.registry else {
+        return (StatusCode::NOT_FOUND, "Metrics are switched off (metrics.enabled).").into_response();
+    };
     let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &http.registry) {
+    match prometheus_client::encoding::text::encode(&mut text, registry) {
         Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
             .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

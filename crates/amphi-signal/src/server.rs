@@ -134,6 +134,8 @@ pub struct ServerSettings {
     pub page: &'static str,
     /// Connections per address.
     pub addresses: AddressLimit,
+    /// Serve `/metrics`.
+    pub metrics: bool,
     /// Name in `/about/version`.
     pub name: String,
 }
@@ -306,7 +308,7 @@ impl Server {
             Arc::new(HealthOf { nodes: order.clone(), has_focus: focus.is_some(), targets, metrics: metrics.clone() });
         let app = Arc::new(Http {
             focus: focus_at,
-            registry,
+            registry: settings.metrics.then_some(registry),
             health,
             page: settings.page,
             cors_origins: settings.cors_origins,

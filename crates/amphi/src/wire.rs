@@ -74,7 +74,7 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         }
     }
     Ok(ServerSettings {
-        shards: cores,
+        shards: c.shards.unwrap_or(cores),
         shard: ShardSettings {
             negotiation_timeout: c.limits.login_time.0,
             idle_timeout: c.limits.idle_time.0,
@@ -107,6 +107,7 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
             burst: c.limits.connect_burst_per_address,
             ..AddressLimit::default()
         },
+        metrics: c.metrics.enabled,
         name: "amphi".to_owned(),
     })
 }
@@ -286,7 +287,7 @@ fn node(
             dialback_secret: String::new(),
         },
         memory_links: if memory { here } else { Vec::new() },
-        hubs: cores,
+        hubs: c.hubs.unwrap_or(cores),
     })
 }
 
@@ -464,7 +465,7 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
         .visitors
         .nodes
         .iter()
-        .map(|v| VnodeConfig { domain: v.domain.clone(), ..VnodeConfig::new(&v.name) })
+        .map(|v| VnodeConfig { domain: v.domain.clone(), capacity: v.capacity, ..VnodeConfig::new(&v.name) })
         .collect();
 
     let mut targets = Vec::new();

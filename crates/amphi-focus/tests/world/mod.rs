@@ -144,7 +144,7 @@ impl World {
         self.now = end;
     }
 
-    fn to_focus(&mut self, node: &NodeId, xml: &str) {
+    fn queue(&mut self, node: &NodeId, xml: &str) {
         self.inbox.push_back(Input::Stanza { node: node.clone(), stanza: stanza(xml) });
     }
 
@@ -173,7 +173,7 @@ impl World {
 
     fn focus_joins(&mut self, node: NodeId, room: &str) {
         if self.faults.refuse.contains(&node) {
-            self.to_focus(
+            self.queue(
                 &node,
                 &format!(
                     "<presence type='error' from='{room}/focus'><error type='cancel'><not-allowed xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>"
@@ -185,10 +185,10 @@ impl World {
         r.focus = true;
         let members: Vec<_> = r.members.iter().map(|(n, (j, ro))| (n.clone(), j.clone(), ro.clone())).collect();
         for (nick, jid, role) in members {
-            self.to_focus(&node, &presence(room, &nick, &jid, &role));
+            self.queue(&node, &presence(room, &nick, &jid, &role));
         }
         let affiliation = if self.faults.member_only { "none" } else { "owner" };
-        self.to_focus(
+        self.queue(
             &node,
             &format!(
                 "<presence from='{room}/focus'><x xmlns='{USER_NS}'><item affiliation='{affiliation}' role='moderator'/><status code='110'/></x></presence>"
@@ -236,7 +236,7 @@ impl World {
             }
             _ => error,
         };
-        self.to_focus(&node, &answer);
+        self.queue(&node, &answer);
     }
 
     /// The room's side of the seats protocol.

@@ -41,6 +41,8 @@ pub(crate) struct Pace {
 pub(crate) struct Shared {
     /// Joins started.
     pub(crate) started: AtomicU64,
+    /// Clients that came into the room, those that left since included.
+    pub(crate) entered: AtomicU64,
     /// Clients in the room.
     pub(crate) joined: AtomicU64,
     /// Clients that have given up.

@@ -175,7 +175,10 @@ fn talk(room: &Room, number: u32, visitor: bool, socket: &Arc<TcpStream>, reader
                     }
                 }
             }
-            "r" => {}
+            "iq" => {
+                let id = text.split("id=\"").nth(1)?.split('"').next()?;
+                send(socket, &format!("<iq xmlns='jabber:client' type='result' id='{id}'/>"));
+            }
             _ => {}
         }
     }

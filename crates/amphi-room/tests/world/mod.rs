@@ -138,7 +138,7 @@ impl World {
         if let Some(c) = self.clients.get(name) {
             let (node, session) = (c.node, c.session.clone());
             let real = to_real(&self.nodes[node].cfg, &to);
-            self.from_client(node, session, to, real, stanza);
+            self.client_sends(node, session, to, real, stanza);
         } else {
             assert!(self.peers.contains_key(name), "nobody is called {name}");
             let node = self.nodes.iter().position(|n| n.owns(to.domain())).expect("somebody owns the address");
@@ -147,7 +147,7 @@ impl World {
         }
     }
 
-    fn from_client(&mut self, node: usize, session: Arc<Session>, asked: Jid, real: Jid, stanza: Stanza) {
+    fn client_sends(&mut self, node: usize, session: Arc<Session>, asked: Jid, real: Jid, stanza: Stanza) {
         let cfg = &self.nodes[node].cfg;
         let from = Origin::Local(session.clone());
         if Hub::room_of(cfg, &from, &real, &stanza).is_some() {
@@ -210,6 +210,7 @@ impl World {
                 }
             }
             Output::Route(s) => self.route(node, s),
+            Output::Promised { .. } => {}
         }
     }
 

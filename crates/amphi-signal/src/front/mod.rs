@@ -17,7 +17,7 @@ use amphi_xmpp::c2s::UrlParams;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::addresses::Addresses;
 use crate::metrics::Metrics;
@@ -92,10 +92,7 @@ impl Front {
                         continue;
                     }
                     let front = self.clone();
-                    tokio::spawn(async move {
-                        front.connection(socket, peer.ip()).await;
-                        drop(place);
-                    });
+                    tokio::spawn(front.connection(socket, peer.ip(), place));
                 }
                 Err(e) => {
                     // Out of descriptors, most likely: wait for some to come back.
@@ -107,12 +104,14 @@ impl Front {
         }
     }
 
-    async fn connection(self: Arc<Self>, socket: TcpStream, peer: IpAddr) {
+    async fn connection(self: Arc<Self>, socket: TcpStream, peer: IpAddr, place: OwnedSemaphorePermit) {
         let _ = socket.set_nodelay(true);
         self.metrics.handshakes_waiting.inc();
         let turn = self.turns.clone().acquire_owned().await;
         self.metrics.handshakes_waiting.dec();
         let Ok(turn) = turn else { return };
+        // The place was for waiting; from here on the number of turns is the bound.
+        drop(place);
         match &self.tls {
             None => {
                 let mut socket = socket;
@@ -173,7 +172,7 @@ impl Front {
         head: Head,
         mut buf: BytesMut,
         peer: IpAddr,
-        turn: tokio::sync::OwnedSemaphorePermit,
+        turn: OwnedSemaphorePermit,
     ) {
         let mut params = UrlParams::parse(&head.query);
         if let Some(t) = head::split_tenant(&head.path).0 {

@@ -151,11 +151,17 @@ pub(crate) async fn run(shard: Rc<Shard>, b: Bound) {
 pub(crate) fn resume(shard: &Rc<Shard>, r: Resumption) {
     let Some(conn) = shard.conn(r.conn) else { return };
     let Ok(transport) = r.transport.adopt() else { return };
-    let previd = conn.sm_id.borrow().clone();
-    let (Some(previd), Some(version), Ok(_)) = (previd, conn.sm.get(), conn.outbox.borrow_mut().resume(r.h)) else {
+    let (Some(previd), Some(version)) = (conn.sm_id.borrow().clone(), conn.sm.get()) else { return };
+    if conn.outbox.borrow_mut().resume(r.h).is_err() {
+        // More acknowledged than was sent: the old stream stays as it is, for a client that counts right.
         shard.metrics.refuse("resume-count");
+        let mut bytes = Vec::new();
+        let failed = sm::failed(version, Condition::ItemNotFound, Some(conn.inbound.get()));
+        pack(&mut bytes, &failed, matches!(r.framing, Framing::WebSocket(_)));
+        let _ = transport.try_write(&bytes);
+        transport.shutdown();
         return;
-    };
+    }
     if let Link::Hibernated(_) = &*conn.link.borrow() {
         shard.metrics.hibernated.dec();
     }
@@ -480,10 +486,7 @@ impl Conn {
     }
 
     fn pack(&self, out: &mut Vec<u8>, bytes: &[u8]) {
-        if let Link::Up(_, Framing::WebSocket(_)) = &*self.link.borrow() {
-            ws::write_header(out, ws::TEXT, bytes.len());
-        }
-        out.extend_from_slice(bytes);
+        pack(out, bytes, matches!(&*self.link.borrow(), Link::Up(_, Framing::WebSocket(_))));
     }
 
     fn pack_entry(&self, out: &mut Vec<u8>, e: &Entry, ws: bool) {
@@ -764,4 +767,12 @@ fn s_kind(k: StanzaKind) -> &'static str {
         StanzaKind::Iq => "iq",
         StanzaKind::Other => "other",
     }
+}
+
+/// Appends an element as it goes on the wire.
+fn pack(out: &mut Vec<u8>, bytes: &[u8], websocket: bool) {
+    if websocket {
+        ws::write_header(out, ws::TEXT, bytes.len());
+    }
+    out.extend_from_slice(bytes);
 }

@@ -191,8 +191,10 @@ impl MainLinks {
         let support = support_of(iq);
         match (&support, error) {
             (Some(_), _) => node.kind = Kind::Ours,
-            // Ours say so in every answer to what a synchronisation sends; a ping tells nothing.
-            (None, None) if node.syncing.is_some() && n >= node.since => node.kind = Kind::Stock,
+            // Ours say so in every answer to what a synchronisation sends; a ping, which only known nodes get, tells nothing.
+            (None, None) if node.kind == Kind::Unknown || (node.syncing.is_some() && n >= node.since) => {
+                node.kind = Kind::Stock;
+            }
             _ => {}
         }
         if node.syncing.is_none_or(|a| a.n != n) {
@@ -264,6 +266,9 @@ impl MainLinks {
     /// Asks a node to confirm what it was sent.
     fn check(&mut self, now: Instant, node: &mut Node, out: &mut Vec<Action>) {
         node.check_at = None;
+        if node.kind == Kind::Unknown {
+            return self.sync(now, node, false, out);
+        }
         let due = now + self.patience(node.tries);
         let (n, iq) = if node.kind == Kind::Ours {
             let c = Checkpoint { epoch: self.epoch.clone(), digest: self.roster.digest() };

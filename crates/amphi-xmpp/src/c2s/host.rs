@@ -64,6 +64,8 @@ pub struct HostProfile {
     websocket_header: (Bytes, Bytes),
     tcp_header: (Bytes, Bytes),
     starttls: Bytes,
+    /// STARTTLS and mechanisms: streams that may do without TLS.
+    trusted: Bytes,
     mechanisms: Bytes,
     mechanisms_unprotected: Bytes,
     bind: Bytes,
@@ -97,6 +99,12 @@ impl HostProfile {
                     w.open_ns("starttls", ns::TLS).open("required").close().close();
                 }
             }),
+            trusted: features(&|w| {
+                if info.starttls == StartTlsPolicy::Required {
+                    w.empty("starttls", ns::TLS);
+                }
+                mechanisms(w, &|_| true);
+            }),
             mechanisms: features(&|w| mechanisms(w, &|_| true)),
             mechanisms_unprotected: features(&|w| mechanisms(w, &|m| m != Mechanism::Plain)),
             bind: features(&bind),
@@ -123,6 +131,11 @@ impl HostProfile {
         if framing == Framing::Bosh { None } else { self.info.sm }
     }
 
+    /// Whether a stream may ask for TLS: it must, or it is trusted without and may still want it.
+    pub(super) fn offers_tls(framing: Framing, security: Security) -> bool {
+        framing == Framing::Tcp && security != Security::Encrypted
+    }
+
     /// Whether a stream must ask for TLS before it logs in.
     pub(super) fn wants_tls(framing: Framing, security: Security) -> bool {
         framing == Framing::Tcp && security == Security::Plain
@@ -142,6 +155,8 @@ impl HostProfile {
     pub(super) fn features_before(&self, framing: Framing, security: Security) -> Bytes {
         if Self::wants_tls(framing, security) {
             self.starttls.clone()
+        } else if framing == Framing::Tcp && security == Security::Trusted {
+            self.trusted.clone()
         } else if security == Security::Plain {
             self.mechanisms_unprotected.clone()
         } else {

@@ -35,7 +35,7 @@ impl<I> Negotiation<I> {
     }
 
     pub(super) fn starttls(&mut self) {
-        let offered = HostProfile::wants_tls(self.framing, self.security)
+        let offered = HostProfile::offers_tls(self.framing, self.security)
             && self.host.as_ref().is_some_and(|h| h.info().starttls == StartTlsPolicy::Required);
         let mut w = XmlWriter::new();
         if offered {
