@@ -90,7 +90,7 @@ impl Shadow {
 
     /// Group chat from the main node to this room: of a mirrored occupant, or relayed from another node. Never sent back.
     pub fn main_groupchat(&mut self, from: &Jid, message: &Stanza) -> Vec<ShadowAction> {
-        if message.ty().as_deref() == Some("error") || !self.next_line(message) {
+        if message.ty().as_deref() == Some("error") || !self.is_news(message) {
             return Vec::new();
         }
         let nick = from.as_full().and_then(|f| self.nick_of(&f).map(str::to_owned));
@@ -102,15 +102,16 @@ impl Shadow {
     pub fn main_history(&mut self, from: &Jid, message: &Stanza) -> Vec<ShadowAction> {
         let mine = self.main_room.as_ref().is_some_and(|r| r.as_str() == from.bare_str());
         let late = self.connected && line_of(message).is_none();
-        if !mine || late || !self.next_line(message) {
+        if !mine || late || !self.is_news(message) {
             return Vec::new();
         }
         let line = self.local(message, from.resource());
         vec![if self.connected { ShadowAction::Deliver(line) } else { ShadowAction::History(line) }]
     }
 
-    /// Whether this line is newer than all before; lines of stock peers have no numbers.
-    fn next_line(&mut self, message: &Stanza) -> bool {
+    /// Whether this line of the main room is newer than all before, which it is only once; lines of stock peers have no
+    /// numbers. Asked by the room for what it delivers itself.
+    pub fn is_news(&mut self, message: &Stanza) -> bool {
         let Some(line) = line_of(message) else { return true };
         if self.line.as_ref().is_some_and(|l| l.epoch == line.epoch && l.seq >= line.seq) {
             return false;
