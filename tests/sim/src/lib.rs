@@ -15,6 +15,6 @@ mod schedule;
 mod world;
 
 pub use config::Options;
-pub use play::{PlayError, play, replay};
-pub use schedule::{Op, Schedule};
+pub use play::{PlayError, play, play_with, replay};
+pub use schedule::{Loss, Op, Schedule};
 pub use world::World;

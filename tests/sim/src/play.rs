@@ -48,8 +48,17 @@ impl Options {
 /// # Errors
 /// What was wrong.
 pub fn play(options: &Options, schedule: &Schedule) -> Result<(), PlayError> {
+    play_with(options, schedule, |_| {})
+}
+
+/// As [`play`], in a world that is prepared first.
+///
+/// # Errors
+/// What was wrong.
+pub fn play_with(options: &Options, schedule: &Schedule, prepare: impl Fn(&mut World)) -> Result<(), PlayError> {
     let run = || {
         let mut w = World::new(options.clone());
+        prepare(&mut w);
         w.pass(Duration::from_secs(1));
         for (pause, op) in &schedule.0 {
             w.pass(*pause);

@@ -4,7 +4,7 @@ mod focus;
 mod links;
 mod people;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use amphi_focus::{ConferenceAnswer, Focus, RequestError};
@@ -47,6 +47,10 @@ pub(crate) struct Link {
     breaks: u64,
     /// The sender was told that it is down: what is sent is lost.
     down: bool,
+    /// Stanzas that have arrived.
+    passed: u64,
+    /// Breaks before this stanza arrives.
+    planned: Option<(u64, Loss, Duration)>,
 }
 
 /// What is planned.
@@ -82,7 +86,7 @@ pub struct World {
     focus_life: u64,
     /// The focus' connections.
     focus_conns: Vec<Option<ConnId>>,
-    requests: HashMap<u64, (usize, u64)>,
+    requests: BTreeMap<u64, (usize, u64)>,
     next_request: u64,
     pub(crate) clients: Vec<Client>,
     pub(crate) conns: BTreeMap<ConnId, Conn>,
@@ -121,7 +125,7 @@ impl World {
             focus: None,
             focus_life: 0,
             focus_conns: vec![None; o.vnodes + 1],
-            requests: HashMap::new(),
+            requests: BTreeMap::new(),
             next_request: 0,
             clients: (0..o.clients).map(Client::new).collect(),
             conns: BTreeMap::new(),
@@ -199,7 +203,12 @@ impl World {
                 }
             }
             Due::Link(l) => {
-                let Some(s) = self.links.get_mut(&l).and_then(|x| x.pipe.pop()) else { return };
+                let Some(x) = self.links.get_mut(&l) else { return };
+                if let Some((_, loss, pause)) = x.planned.take_if(|p| p.0 == x.passed) {
+                    return self.cut(l, loss, pause);
+                }
+                x.passed += 1;
+                let Some(s) = x.pipe.pop() else { return };
                 self.tell(|| format!("link {}>{} {s}", l.0, l.1));
                 let now = self.now();
                 let out = self.nodes[l.1].from_link(now, s);
@@ -326,6 +335,14 @@ impl World {
             })
             .count();
         assert!(unpromoted <= self.o.stage as usize, "{unpromoted} people on {} seats", self.o.stage);
+    }
+
+    /// One direction of the link with a visitor node will break before its `k`th stanza (counted from 0) arrives.
+    pub fn cut_at(&mut self, vnode: usize, from_main: bool, k: u64, loss: Loss, pause: Duration) {
+        let link = if from_main { (0, vnode) } else { (vnode, 0) };
+        if let Some(l) = self.links.get_mut(&link) {
+            l.planned = Some((k, loss, pause));
+        }
     }
 
     /// Something of the schedule happens.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use amphi_stanza::{Condition, Element, ErrorType, FullJid, Jid, Stanza, StanzaError, ns};
 
 use super::{Shadow, ShadowAction};
-use crate::wire::{AMPHI, line_of};
+use crate::wire::{AMPHI, is_own_line, line_of};
 
 impl Shadow {
     /// Group chat of a visitor: at once to everybody here, and to the main room.
@@ -98,11 +98,12 @@ impl Shadow {
     }
 
     /// A line of the main room's history, addressed to the host of this room's MUC. Once the room is open it has a history
-    /// of its own: then only a line with a number can be told to be news, and visitors get it, delay and all.
+    /// of its own: then only a line with a number can be told to be news, and visitors get it, delay and all. What a visitor
+    /// here wrote is none.
     pub fn main_history(&mut self, from: &Jid, message: &Stanza) -> Vec<ShadowAction> {
         let mine = self.main_room.as_ref().is_some_and(|r| r.as_str() == from.bare_str());
         let late = self.connected && line_of(message).is_none();
-        if !mine || late || !self.is_news(message) {
+        if !mine || late || !self.is_news(message) || (self.connected && is_own_line(message)) {
             return Vec::new();
         }
         let line = self.local(message, from.resource());

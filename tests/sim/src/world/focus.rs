@@ -128,7 +128,7 @@ impl World {
             }
             self.plan(self.elapsed + self.o.hibernation, Act::Expire(c));
         }
-        let asked: Vec<(usize, u64)> = self.requests.drain().map(|(_, a)| a).collect();
+        let asked: Vec<(usize, u64)> = std::mem::take(&mut self.requests).into_values().collect();
         for (client, attempt) in asked {
             self.try_again(client, attempt, 1000, false, "the focus is away");
         }
