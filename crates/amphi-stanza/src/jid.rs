@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use stringprep::tables;
 use unicode_normalization::UnicodeNormalization;
 
@@ -35,8 +36,12 @@ fn localpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
         if s.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(s.to_ascii_lowercase()) } else { Cow::Borrowed(s) }
     } else {
         short_enough(s, "local part")?;
-        let folded = s.chars().filter(|c| !tables::commonly_mapped_to_nothing(*c)).flat_map(tables::case_fold_for_nfkc);
-        let out: String = folded.nfkc().collect();
+        let fold = |s: &str| -> String {
+            let kept = s.chars().filter(|c| !tables::commonly_mapped_to_nothing(*c));
+            kept.flat_map(tables::case_fold_for_nfkc).nfkc().collect()
+        };
+        // Characters younger than the tables may normalise to older ones that the tables fold.
+        let out = fold(&fold(s));
         if !prepared(&out) || out.bytes().any(|b| b < 0x80 && !legal(b)) {
             return Err(BadJid("local part"));
         }
@@ -74,31 +79,38 @@ fn short_enough(s: &str, what: &'static str) -> Result<(), BadJid> {
     if s.len() > 4 * MAX_PART { Err(BadJid(what)) } else { Ok(()) }
 }
 
+/// A host name in Unicode, folded (RFC 5890 U-labels), or a literal address. Lengths are those of DNS.
 fn domainpart(s: &str) -> Result<Cow<'_, str>, BadJid> {
-    let s = s.strip_suffix('.').unwrap_or(s);
-    if !s.is_empty()
-        && s.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
-        && !s.starts_with('.')
-        && !s.contains("..")
-    {
-        return sized(Cow::Borrowed(s), "domain");
-    }
-    if s.starts_with('[') && s.ends_with(']') && s[1..s.len() - 1].parse::<std::net::Ipv6Addr>().is_ok() {
+    const BAD: BadJid = BadJid("domain");
+    short_enough(s, "domain")?;
+    if plain_host(s) {
         return Ok(Cow::Borrowed(s));
     }
-    if s.is_ascii() && !s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')) {
-        return Err(BadJid("domain"));
+    if let Some(v6) = s.strip_prefix('[').and_then(|s| s.strip_suffix(']')) {
+        return v6.parse::<std::net::Ipv6Addr>().map(|_| s.to_ascii_lowercase().into()).map_err(|_| BAD);
     }
-    let out = idna::domain_to_unicode(s);
-    if out.1.is_err()
-        || out.0.is_empty()
-        || out.0.starts_with('.')
-        || out.0.contains("..")
-        || out.0.bytes().any(|b| b <= b' ' || matches!(b, b'@' | b'/' | b'<' | b'>' | b'&' | b'\'' | b'"'))
-    {
-        return Err(BadJid("domain"));
+    let s = s.strip_suffix('.').unwrap_or(s);
+    let idna = Uts46::new();
+    let ascii = idna.to_ascii(s.as_bytes(), AsciiDenyList::URL, Hyphens::Check, DnsLength::Verify).map_err(|_| BAD)?;
+    let (unicode, valid) = idna.to_unicode(ascii.as_bytes(), AsciiDenyList::URL, Hyphens::Check);
+    // The other characters that separate parts of an address or of XML are on the deny list.
+    if valid.is_err() || unicode.contains(['\'', '"', '&']) {
+        return Err(BAD);
     }
-    sized(Cow::Owned(out.0), "domain")
+    sized(Cow::Owned(unicode.into_owned()), "domain")
+}
+
+/// Whether this is a host name that nothing has to be done about, which almost all are.
+fn plain_host(s: &str) -> bool {
+    let label = |l: &str| {
+        let b = l.as_bytes();
+        matches!(b.len(), 1..=63)
+            && b.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && b[0] != b'-'
+            && b[b.len() - 1] != b'-'
+            && b.get(2..4) != Some(b"--")
+    };
+    s.len() <= 253 && s.split('.').all(label)
 }
 
 /// Resourceprep (RFC 6122 appendix B): normalised, case kept.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use bytes::Bytes;
 
 use crate::element::push_declaration;
-use crate::{Element, Frame, Stanza, XmlWriter, escape_into};
+use crate::{Element, Frame, Stanza, XmlWriter, escape_into, ns};
 
 type Keep<'a> = Box<dyn Fn(&Element<'_>) -> bool + 'a>;
 
@@ -77,16 +77,26 @@ impl<'a> Rewrite<'a> {
         self.set.iter().any(|(n, _)| *n == name)
     }
 
+    /// The name as it is written again: without prefix, except where the namespace cannot be a default one.
+    fn push_name(&self, out: &mut String) {
+        let root = self.stanza.root();
+        if root.ns() == ns::XML {
+            out.push_str("xml:");
+        }
+        out.push_str(root.name());
+    }
+
     fn start_tag(&self, out: &mut String, skip_to: bool) {
         let root = self.stanza.root();
+        let reserved = root.ns() == ns::XML;
         out.push('<');
-        out.push_str(root.name());
+        self.push_name(out);
         for (name, value) in root.raw_attrs() {
             if self.sets(name) || (skip_to && name == "to") {
                 continue;
             }
             // The root is written without prefix, so its namespace must be the default one.
-            if name == "xmlns" {
+            if name == "xmlns" && !reserved {
                 push_attr(out, name, root.ns());
                 continue;
             }
@@ -105,7 +115,7 @@ impl<'a> Rewrite<'a> {
                 push_attr(out, name, v);
             }
         }
-        if !self.sets("xmlns") && !root.has_attr("xmlns") {
+        if !self.sets("xmlns") && !root.has_attr("xmlns") && !reserved {
             push_attr(out, "xmlns", root.ns());
         }
     }
@@ -114,7 +124,7 @@ impl<'a> Rewrite<'a> {
     /// root was written with a prefix; they get a declaration of their own then.
     fn foreign_default(&self) -> Option<&str> {
         let root = self.stanza.root();
-        root.prefix()?;
+        root.prefix().filter(|p| *p != "xml")?;
         Some(root.default_ns()).filter(|d| *d != root.ns())
     }
 
@@ -169,7 +179,7 @@ impl<'a> Rewrite<'a> {
             out.push_str("/>");
         } else {
             out.push_str("</");
-            out.push_str(self.stanza.root().name());
+            self.push_name(&mut out);
             out.push('>');
         }
         (out, split)

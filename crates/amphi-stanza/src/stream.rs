@@ -197,7 +197,7 @@ impl StreamReader {
                             return Err(XmlError::NotWellFormed { at: s.at, what: "text between stanzas" });
                         }
                         s.at += 1;
-                        if s.at == b.len() || b[s.at] == b'<' {
+                        if b.get(s.at).is_none_or(|c| !matches!(c, b' ' | b'\t' | b'\r' | b'\n')) {
                             return Ok(Some(Cut::White));
                         }
                         continue;
