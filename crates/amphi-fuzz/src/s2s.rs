@@ -42,7 +42,7 @@ pub fn s2s(data: &[u8]) {
         format!("id{id}")
     });
     let mut s = Incoming::new(now, config, DialbackSecret::new("secret"), ids);
-    let mut owner = Owner { reader: StreamReader::new(IncomingConfig::default().limits), outcome, pairs: Vec::new() };
+    let mut owner = Owner { reader: StreamReader::new(Limits::default()), outcome, pairs: Vec::new() };
     for piece in text.split(|c| *c == 0) {
         owner.reader.push(piece);
         loop {
@@ -96,8 +96,7 @@ impl Owner {
                 IncomingOutput::Bidi
                 | IncomingOutput::Managed { .. }
                 | IncomingOutput::Resumed
-                | IncomingOutput::Answer(_)
-                | IncomingOutput::NotSent(_) => {}
+                | IncomingOutput::Answer(_) => {}
             }
         }
         false
