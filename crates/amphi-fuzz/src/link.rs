@@ -315,3 +315,17 @@ fn addressed(s: &Stanza) {
     assert!(again.is_ok(), "not well-formed: {s}");
     assert!(s.to().is_ok_and(|t| t.is_some()) && s.attr("from").is_some(), "not addressed: {s}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_corpus_links_the_rooms() {
+        let path = [env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/link/join_update_leave"].concat();
+        let data = std::fs::read(path).unwrap();
+        let mut w = World::new();
+        data.split(|b| *b == b'\n').for_each(|l| w.line(l));
+        assert!(!w.shadow.locked());
+    }
+}

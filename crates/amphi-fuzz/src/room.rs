@@ -124,7 +124,10 @@ impl World {
         let remote = if self.main { "x1@v1.meet.jitsi/r" } else { "x1@meet.example/r" };
         let from = if who == 6 { format!(" from='{remote}'") } else { String::new() };
         let (room, me) = (self.room(""), self.room(&nick));
-        let iq = |ty: &str, to: &str, child: String| format!("<iq type='{ty}' id='i' to='{to}'{from}>{child}</iq>");
+        // Orders between servers come from the host itself.
+        let host = if self.main { "v1.meet.jitsi" } else { "meet.example" };
+        let sender = if who == 6 { format!(" from='{host}'") } else { String::new() };
+        let iq = |ty: &str, to: &str, child: String| format!("<iq type='{ty}' id='i' to='{to}'{sender}>{child}</iq>");
         let muc = "http://jabber.org/protocol/muc";
         let json = |v: &str| {
             format!("<message type='groupchat' to='{room}'{from}><json-message xmlns='http://jitsi.org/jitmeet'>{v}</json-message></message>")
@@ -238,5 +241,21 @@ fn well_formed(bytes: &Bytes) {
     let limits = Limits { bytes: usize::MAX >> 1, ..Limits::default() };
     if let Err(e) = Stanza::parse(bytes.clone(), &limits) {
         panic!("sent {}: {e}", String::from_utf8_lossy(bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_corpus_reaches_rooms_of_both_kinds() {
+        for (file, people) in [("join_chat_leave", 2), ("node_join", 3)] {
+            let path = [env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/room/", file].concat();
+            let data = std::fs::read(path).unwrap();
+            let mut w = World::new(data[0]);
+            data[1..].split(|b| *b == b'\n').for_each(|l| w.line(l));
+            assert_eq!(w.groups.values().map(Vec::len).sum::<usize>(), people, "{file}");
+        }
     }
 }
