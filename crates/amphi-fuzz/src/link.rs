@@ -278,7 +278,7 @@ impl World {
 
     /// As the main room takes what comes from a node.
     fn to_main(&mut self, s: &Stanza) {
-        let Ok(Some(from)) = s.from() else { return };
+        let (Ok(Some(from)), Ok(Some(_))) = (s.from(), s.to()) else { return };
         let a = match (s.root().name(), s.ty().as_deref()) {
             ("iq", Some("result" | "error")) => self.links.handle_answer(self.now, s),
             ("iq", Some("get" | "set")) => self.links.handle_iq(self.now, s, Trust::Server),

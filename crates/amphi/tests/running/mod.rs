@@ -1,6 +1,7 @@
 //! The real binary on free ports with a folder of its own, and clients that speak to it over plain sockets.
 #![allow(dead_code, unreachable_pub)]
 
+mod prosody;
 mod ws;
 mod xmpp;
 
@@ -11,11 +12,24 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use prosody::Prosody;
 pub use ws::{Ws, WsEvent};
 pub use xmpp::{Person, element};
 
 /// How long anything may take that is expected.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Something that people log in to.
+pub trait Server {
+    /// Logs in: anonymously, or on the `auth` host with the password `secret`.
+    fn login(&self, name: &str, host: &str) -> Person;
+}
+
+impl Server for Amphi {
+    fn login(&self, name: &str, host: &str) -> Person {
+        Person::login_as(self.front, name, host, "/xmpp-websocket?room=demo")
+    }
+}
 
 /// A running Amphi; it ends with this value.
 pub struct Amphi {

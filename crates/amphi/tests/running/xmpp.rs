@@ -1,6 +1,7 @@
 //! A client on a WebSocket: logs in, joins, and keeps what it receives.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use amphi_stanza::{Limits, Stanza};
@@ -33,7 +34,11 @@ impl Person {
     }
 
     pub fn login_at(a: &Amphi, name: &str, host: &str, path: &str) -> Self {
-        let ws = Ws::open(a.front, path);
+        Self::login_as(a.front, name, host, path)
+    }
+
+    pub fn login_as(front: SocketAddr, name: &str, host: &str, path: &str) -> Self {
+        let ws = Ws::open(front, path);
         let mut me = Self {
             name: name.to_owned(),
             ws,
@@ -45,17 +50,34 @@ impl Person {
         let open = format!("<open xmlns='{FRAMING}' to='{host}' version='1.0'/>");
         me.send(&open);
         me.wait_for("features");
-        me.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'/>");
+        let (mechanism, response) = if host.starts_with("auth.") {
+            // What SASL PLAIN says for the user of this name and the password `secret`.
+            let plain = [b"\0", name.as_bytes(), b"\0secret"].concat();
+            ("PLAIN", base64(&plain))
+        } else {
+            ("ANONYMOUS", String::new())
+        };
+        me.send(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='{mechanism}'>{response}</auth>"));
         me.wait_for("success");
         me.send(&open);
         me.wait_for("features");
         me.send(
-            "<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>",
+            &format!("<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+              <resource>{name}</resource></bind></iq>"),
         );
         let bound = me.wait(|s| s.id().as_deref() == Some("bind"));
         let jid = bound.root().child_named("bind").and_then(|b| b.child_named("jid")).expect("an address");
         me.jid = jid.text().into_owned();
+        // What hosts say of themselves at this point.
+        me.inbox.clear();
         me
+    }
+
+    /// Ends the stream, and waits until the server has.
+    pub fn leave(&mut self) {
+        let _ = self.ws.frame(0x81, format!("<close xmlns='{FRAMING}'/>").as_bytes());
+        let _ = self.ws.frame(0x88, &1000u16.to_be_bytes());
+        while matches!(self.ws.next(PATIENCE), WsEvent::Text(_)) {}
     }
 
     /// Switches stream management on.
@@ -141,4 +163,17 @@ impl Person {
     pub fn answer(&mut self, id: &str) -> Stanza {
         self.wait(|s| s.id().as_deref() == Some(id) && matches!(s.ty().as_deref(), Some("error" | "result")))
     }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for c in bytes.chunks(3) {
+        let n = u32::from(c[0]) << 16 | u32::from(*c.get(1).unwrap_or(&0)) << 8 | u32::from(*c.get(2).unwrap_or(&0));
+        for i in 0..4 {
+            let digit = ALPHABET[(n >> (18 - 6 * i) & 63) as usize] as char;
+            out.push(if i <= c.len() { digit } else { '=' });
+        }
+    }
+    out
 }
