@@ -304,6 +304,8 @@ async fn connection(
                 ClientOutput::Restart => reader.restart(),
                 ClientOutput::Online { jid, resumed } => {
                     online = true;
+                    // What waited was meant for the session that is gone.
+                    while !resumed && out.try_recv().is_ok() {}
                     let _ = events.send(FromNode::Up(id.clone(), jid, resumed)).await;
                 }
                 ClientOutput::Stanza(s) => {

@@ -30,6 +30,8 @@ pub struct Options {
     pub pace: Option<u32>,
     /// How long a node keeps a broken connection.
     pub hibernation: Duration,
+    /// What the focus sends while a connection is broken goes out when it is resumed.
+    pub keeps: bool,
     /// Tell what happens.
     pub verbose: bool,
 }
@@ -44,6 +46,7 @@ impl Default for Options {
             auto_allow: false,
             pace: None,
             hibernation: Duration::from_secs(20),
+            keeps: true,
             verbose: false,
         }
     }

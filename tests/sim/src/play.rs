@@ -38,6 +38,7 @@ impl Options {
             stage: r.random_range(1..=4),
             auto_allow: r.random_range(0..4) == 0,
             pace: (r.random_range(0..4) == 0).then(|| r.random_range(2..6)),
+            keeps: r.random(),
             ..Self::default()
         }
     }

@@ -86,6 +86,8 @@ pub struct World {
     focus_life: u64,
     /// The focus' connections.
     focus_conns: Vec<Option<ConnId>>,
+    /// What the focus sent to a node that it was not connected to: sent on resumption, else dropped.
+    focus_held: Vec<Vec<Stanza>>,
     requests: BTreeMap<u64, (usize, u64)>,
     next_request: u64,
     pub(crate) clients: Vec<Client>,
@@ -125,6 +127,7 @@ impl World {
             focus: None,
             focus_life: 0,
             focus_conns: vec![None; o.vnodes + 1],
+            focus_held: vec![Vec::new(); o.vnodes + 1],
             requests: BTreeMap::new(),
             next_request: 0,
             clients: (0..o.clients).map(Client::new).collect(),

@@ -22,7 +22,7 @@ impl World {
         }
     }
 
-    /// Feeds the focus and carries out what it wants. What is for a node that is not connected is dropped.
+    /// Feeds the focus and carries out what it wants.
     pub(crate) fn focus_input(&mut self, input: Input) {
         let now = self.instant();
         let Some(f) = &mut self.focus else { return };
@@ -30,8 +30,10 @@ impl World {
         while let Some(o) = self.focus.as_mut().and_then(Focus::poll_output) {
             match o {
                 Output::Send { node, stanza } => {
-                    if let Some(c) = self.focus_conns[Self::node_of(&node)] {
-                        self.send(c, Some(Stanza::authored(stanza)));
+                    let (node, stanza) = (Self::node_of(&node), Stanza::authored(stanza));
+                    match self.focus_conns[node] {
+                        Some(c) => self.send(c, Some(stanza)),
+                        None => self.focus_held[node].push(stanza),
                     }
                 }
                 Output::Answer { id, result } => {
@@ -65,6 +67,7 @@ impl World {
         }
         let domain = if node == 0 { "auth.meet.example" } else { "auth.meet.jitsi" };
         let jid = FullJid::parse(&format!("focus@{domain}/focus")).expect("an address");
+        let held = std::mem::take(&mut self.focus_held[node]);
         let kept = resume.filter(|c| self.nodes[node].by_conn.contains_key(c) && self.conns.contains_key(c));
         if let Some(c) = kept {
             let due = self.soon(1, 30);
@@ -72,6 +75,10 @@ impl World {
             x.up.open(due);
             x.down.open(due);
             self.focus_conns[node] = Some(c);
+            // The IO layer may have kept what was sent in between, or not.
+            if self.o.keeps {
+                held.into_iter().for_each(|s| self.send(c, Some(s)));
+            }
             return self.focus_input(Input::Connected { node: Self::node_id(node), jid, resumed: true });
         }
         let c = self.new_conn(Owner::Focus, node);
