@@ -210,7 +210,7 @@ fn play_all(server: &dyn Server, files: &[PathBuf]) {
 fn the_running_binary_plays_them() {
     let a = Amphi::start(&[
         "domain=meet.example",
-        "roles=main,front",
+        "roles=main,front,visitors",
         "focus.password=secret",
         "limits.resume_time=1s",
         "log.level=error",

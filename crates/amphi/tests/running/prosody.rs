@@ -30,7 +30,9 @@ data_path = "{dir}"
 run_as_root = true
 log = {{ {{ levels = {{ min = "warn" }}, to = "file", filename = "{dir}/log" }} }}
 modules_enabled = {{ "disco", "saslauth", "ping", "websocket" }}
-modules_disabled = {{ "s2s", "tls", "c2s" }}
+modules_disabled = {{ "s2s", "tls" }}
+c2s_ports = {{ }}
+c2s_direct_tls_ports = {{ }}
 http_ports = {{ {port} }}
 http_interfaces = {{ "127.0.0.1" }}
 https_ports = {{ }}
