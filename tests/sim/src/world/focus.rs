@@ -163,7 +163,7 @@ impl World {
         self.next_request += 1;
         let id = self.next_request;
         self.requests.insert(id, (client, attempt));
-        self.plan(self.elapsed + Duration::from_secs(60), Act::Unanswered { client, attempt });
+        self.plan(self.elapsed + Duration::from_secs(60), Act::Unanswered(id));
         self.focus_input(Input::ConferenceRequest { id, request, peer: None });
     }
 }

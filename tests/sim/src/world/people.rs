@@ -67,8 +67,8 @@ impl World {
         self.plan(at, Act::Request { client: i, attempt, visitor });
     }
 
-    pub(super) fn unanswered(&mut self, i: usize, attempt: u64) {
-        if self.clients[i].attempt == attempt && self.requests.values().any(|a| *a == (i, attempt)) {
+    pub(super) fn unanswered(&mut self, id: u64) {
+        if let Some((i, _)) = self.requests.get(&id) {
             self.stuck.push(format!("c{i}: no answer of the focus at {:?}", self.elapsed));
         }
     }
