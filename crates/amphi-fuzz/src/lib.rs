@@ -22,4 +22,5 @@ pub use xml::xml;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: &[(&str, Target)] = &[("xml", xml), ("stream_reader", stream_reader), ("c2s", c2s), ("s2s", s2s), ("room", room), ("link", link)];
+pub const TARGETS: &[(&str, Target)] =
+    &[("xml", xml), ("stream_reader", stream_reader), ("c2s", c2s), ("s2s", s2s), ("room", room), ("link", link)];

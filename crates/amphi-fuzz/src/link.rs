@@ -138,7 +138,9 @@ impl World {
         let [what, who, rest @ ..] = line else { return };
         let (n, text) = (*who % 4, clean(rest));
         let visitor = full(&format!("w{n}@v1.meet.jitsi/r"));
-        let chat = |body: &str| authored(format!("<message xmlns='jabber:client' type='groupchat'><body>{body}</body></message>"));
+        let chat = |body: &str| {
+            authored(format!("<message xmlns='jabber:client' type='groupchat'><body>{body}</body></message>"))
+        };
         match what % 20 {
             0 | 1 => {
                 self.stage[n as usize].get_or_insert(who & 4 != 0);
@@ -174,7 +176,9 @@ impl World {
             8 | 9 => self.deliver(usize::from(*who)),
             10 => self.pass(Duration::from_secs(u64::from(*who))),
             11 => {
-                let p = authored(format!("<presence xmlns='jabber:client'><jitsi_participant_raisedHand>{text}</jitsi_participant_raisedHand></presence>"));
+                let p = authored(format!(
+                    "<presence xmlns='jabber:client'><jitsi_participant_raisedHand>{text}</jitsi_participant_raisedHand></presence>"
+                ));
                 let nick = format!("w{n}");
                 let a = self.shadow.visitor_joined(self.now, &visitor, &nick, VisitorToken::default(), &p);
                 self.node(a);
@@ -189,7 +193,8 @@ impl World {
                 }
             }
             14 => {
-                let approved = format!(r#"{{"type":"visitors","action":"promotion-response","approved":true,"id":"{visitor}"}}"#);
+                let approved =
+                    format!(r#"{{"type":"visitors","action":"promotion-response","approved":true,"id":"{visitor}"}}"#);
                 let json = if text.is_empty() { approved } else { String::from_utf8_lossy(rest).into_owned() };
                 if let Ok(Some(a)) = self.occupant(n, |l, now, o| l.moderator_message(now, o, &json)) {
                     self.main(a);

@@ -119,7 +119,8 @@ impl World {
 
     /// A stanza of the usual kinds, with a part of the input in it.
     fn grammar(&self, what: u8, rest: &[u8], who: u64) -> String {
-        let text: String = String::from_utf8_lossy(rest).chars().filter(|c| !"<>&'\"".contains(*c) && *c >= ' ').collect();
+        let text: String =
+            String::from_utf8_lossy(rest).chars().filter(|c| !"<>&'\"".contains(*c) && *c >= ' ').collect();
         let nick = if who == 0 { "focus".to_owned() } else { format!("n{who}") };
         let remote = if self.main { "x1@v1.meet.jitsi/r" } else { "x1@meet.example/r" };
         let from = if who == 6 { format!(" from='{remote}'") } else { String::new() };
@@ -130,27 +131,68 @@ impl World {
         let iq = |ty: &str, to: &str, child: String| format!("<iq type='{ty}' id='i' to='{to}'{sender}>{child}</iq>");
         let muc = "http://jabber.org/protocol/muc";
         let json = |v: &str| {
-            format!("<message type='groupchat' to='{room}'{from}><json-message xmlns='http://jitsi.org/jitmeet'>{v}</json-message></message>")
+            format!(
+                "<message type='groupchat' to='{room}'{from}><json-message xmlns='http://jitsi.org/jitmeet'>{v}</json-message></message>"
+            )
         };
         match what % 20 {
             0 | 1 => format!("<presence to='{me}'{from}><x xmlns='{muc}'><billingid>{text}</billingid></x></presence>"),
             2 => format!("<presence to='{me}' type='unavailable'{from}/>"),
             3 => format!("<presence to='{me}'{from}><nick xmlns='{}'>{text}</nick></presence>", ns::NICK),
-            4 => format!("<presence to='{me}'{from}><jitsi_participant_raisedHand>{text}</jitsi_participant_raisedHand></presence>"),
+            4 => format!(
+                "<presence to='{me}'{from}><jitsi_participant_raisedHand>{text}</jitsi_participant_raisedHand></presence>"
+            ),
             5 | 6 => format!("<message type='groupchat' id='m' to='{room}'{from}><body>{text}</body></message>"),
             7 => format!("<message type='chat' to='{}'{from}><body>p</body></message>", self.room(&text)),
             8 => format!("<message type='groupchat' to='{room}'{from}><subject>{text}</subject></message>"),
             9 => iq("set", &room, format!("<query xmlns='{muc}#admin'><item nick='{text}' role='none'/></query>")),
-            10 => iq("set", &room, format!("<query xmlns='{muc}#admin'><item jid='{text}@meet.example' affiliation='owner'/></query>")),
+            10 => iq(
+                "set",
+                &room,
+                format!("<query xmlns='{muc}#admin'><item jid='{text}@meet.example' affiliation='owner'/></query>"),
+            ),
             11 => iq("get", &room, format!("<query xmlns='{muc}#owner'/>")),
-            12 => iq("set", &room, format!("<query xmlns='{muc}#owner'><x xmlns='jabber:x:data' type='submit'><field var='muc#roomconfig_roomsecret'><value>{text}</value></field></x></query>")),
+            12 => iq(
+                "set",
+                &room,
+                format!(
+                    "<query xmlns='{muc}#owner'><x xmlns='jabber:x:data' type='submit'><field var='muc#roomconfig_roomsecret'><value>{text}</value></field></x></query>"
+                ),
+            ),
             13 => iq("get", &room, "<query xmlns='http://jabber.org/protocol/disco#info'/>".into()),
-            14 => iq("set", &room, format!("<seats xmlns='urn:amphi:seats:0' limit='2'><reserve id='{text}'/></seats>")),
-            15 => iq("get", "visitors.meet.example", format!("<visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><connect-vnode vnode='{text}'/></visitors>")),
-            16 => iq("set", "visitors.meet.example", format!("<visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><promotion-request jid='{text}@v1.meet.jitsi/r' time='5'/></visitors>")),
-            17 => iq("set", "conference.v1.meet.jitsi", format!("<visitors xmlns='jitsi:visitors' room='demo@conference.v1.meet.jitsi'><connect meetingId='{text}' createdTimestamp='1'/></visitors>")),
-            18 => json(&format!("{{\"type\":\"visitors\",\"action\":\"promotion-response\",\"approved\":true,\"id\":\"{text}\"}}").replace('"', "&quot;")),
-            _ => format!("<message to='metadata.meet.example'{from}><room_metadata xmlns='http://jitsi.org/jitmeet' room='demo@conference.meet.example'>{{&quot;key&quot;:&quot;visitors&quot;,&quot;data&quot;:{{&quot;live&quot;:true}}}}</room_metadata></message>"),
+            14 => {
+                iq("set", &room, format!("<seats xmlns='urn:amphi:seats:0' limit='2'><reserve id='{text}'/></seats>"))
+            }
+            15 => iq(
+                "get",
+                "visitors.meet.example",
+                format!(
+                    "<visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><connect-vnode vnode='{text}'/></visitors>"
+                ),
+            ),
+            16 => iq(
+                "set",
+                "visitors.meet.example",
+                format!(
+                    "<visitors xmlns='jitsi:visitors' room='demo@conference.meet.example'><promotion-request jid='{text}@v1.meet.jitsi/r' time='5'/></visitors>"
+                ),
+            ),
+            17 => iq(
+                "set",
+                "conference.v1.meet.jitsi",
+                format!(
+                    "<visitors xmlns='jitsi:visitors' room='demo@conference.v1.meet.jitsi'><connect meetingId='{text}' createdTimestamp='1'/></visitors>"
+                ),
+            ),
+            18 => json(
+                &format!(
+                    "{{\"type\":\"visitors\",\"action\":\"promotion-response\",\"approved\":true,\"id\":\"{text}\"}}"
+                )
+                .replace('"', "&quot;"),
+            ),
+            _ => format!(
+                "<message to='metadata.meet.example'{from}><room_metadata xmlns='http://jitsi.org/jitmeet' room='demo@conference.meet.example'>{{&quot;key&quot;:&quot;visitors&quot;,&quot;data&quot;:{{&quot;live&quot;:true}}}}</room_metadata></message>"
+            ),
         }
     }
 

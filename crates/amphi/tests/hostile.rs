@@ -40,7 +40,8 @@ impl Innocents {
         self.bo.say(ROOM, &b, "hello");
         for p in [&mut self.ana, &mut self.bo] {
             for id in [&a, &b] {
-                let heard = |s: &amphi_stanza::Stanza| s.id().as_deref() == Some(id) && s.ty().as_deref() == Some("groupchat");
+                let heard =
+                    |s: &amphi_stanza::Stanza| s.id().as_deref() == Some(id) && s.ty().as_deref() == Some("groupchat");
                 // The other one's line may have come first.
                 let at = p.inbox.iter().position(heard);
                 match at {
@@ -50,7 +51,8 @@ impl Innocents {
             }
             for s in p.inbox.drain(..) {
                 let from = s.attr("from").unwrap_or_default().into_owned();
-                let servers_own = matches!(s.root().name(), "a") || s.root().name() == "presence" && from.starts_with("talk@conference.localhost/")
+                let servers_own = matches!(s.root().name(), "a")
+                    || s.root().name() == "presence" && from.starts_with("talk@conference.localhost/")
                     || from.ends_with(".localhost")
                     || s.child("subject", "jabber:client").is_some();
                 assert!(servers_own, "{} received {s}", p.name);
@@ -84,7 +86,12 @@ fn malformed_xml(a: &Amphi) {
         p.send(bad);
         ends_with(&mut p, "not-well-formed");
     }
-    for bad in ["<!DOCTYPE x><message xmlns='jabber:client'/>", "<message xmlns='jabber:client'><!-- a --></message>", "<?pi?><message xmlns='jabber:client'/>", "<m xmlns='jabber:client'>&nope;</m>"] {
+    for bad in [
+        "<!DOCTYPE x><message xmlns='jabber:client'/>",
+        "<message xmlns='jabber:client'><!-- a --></message>",
+        "<?pi?><message xmlns='jabber:client'/>",
+        "<m xmlns='jabber:client'>&nope;</m>",
+    ] {
         let mut p = attacker(a);
         p.send(bad);
         let (texts, _) = p.ws.until_closed();
@@ -110,7 +117,9 @@ fn deep_nesting(a: &Amphi) {
 }
 
 fn wrong_namespaces(a: &Amphi) {
-    for bad in ["<message xmlns='jabber:server' to='talk@conference.localhost'/>", "<thing xmlns='urn:none'/>", "<message/>"] {
+    for bad in
+        ["<message xmlns='jabber:server' to='talk@conference.localhost'/>", "<thing xmlns='urn:none'/>", "<message/>"]
+    {
         let mut p = attacker(a);
         p.send(bad);
         // An error for the stanza or the end of the stream, but no silence.
@@ -134,7 +143,9 @@ fn wrong_namespaces(a: &Amphi) {
 fn not_logged_in(a: &Amphi) {
     let mut ws = Ws::open(a.front, "/xmpp-websocket?room=talk");
     ws.text("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='localhost' version='1.0'/>");
-    ws.text("<message xmlns='jabber:client' type='groupchat' to='talk@conference.localhost'><body>evil</body></message>");
+    ws.text(
+        "<message xmlns='jabber:client' type='groupchat' to='talk@conference.localhost'><body>evil</body></message>",
+    );
     let (texts, _) = ws.until_closed();
     assert!(texts.iter().any(|t| t.contains("not-authorized")), "{texts:?}");
 }
@@ -215,7 +226,9 @@ fn stalled(a: &Amphi, others: &mut Innocents, reads: bool) {
         if reads {
             while matches!(p.ws.next(Duration::from_millis(1)), WsEvent::Text(_)) {}
         }
-        let left = |s: &amphi_stanza::Stanza| s.ty().as_deref() == Some("unavailable") && s.attr("from").is_some_and(|f| f.ends_with(&nick));
+        let left = |s: &amphi_stanza::Stanza| {
+            s.ty().as_deref() == Some("unavailable") && s.attr("from").is_some_and(|f| f.ends_with(&nick))
+        };
         if others.bo.inbox.iter().any(left) {
             break;
         }
@@ -234,7 +247,13 @@ fn ports(a: &Amphi) -> [SocketAddr; 4] {
 fn garbage_on_every_port(a: &Amphi) {
     let garbage: Vec<u8> = (0..2000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
     for port in ports(a) {
-        for bytes in [&garbage[..], b"\0\0\0\0\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"<<<<>>>>\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"] {
+        for bytes in [
+            &garbage[..],
+            b"\0\0\0\0\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"<<<<>>>>\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        ] {
             let mut s = connect(port);
             let _ = s.write_all(bytes);
             rest(&mut s);
@@ -319,7 +338,8 @@ fn huge_bodies(a: &Amphi) {
     let refused = |t: &str| t.is_empty() || t.contains(" 4") || t.contains("type='terminate'");
     for path in ["/conference-request/v1", "/http-bind"] {
         let mut s = connect(a.front);
-        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n");
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n");
         let _ = s.write_all(format!("{head}content-length: 10000000000\r\n\r\n").as_bytes());
         let block = vec![b' '; 64 * 1024];
         for _ in 0..64 {
@@ -332,7 +352,8 @@ fn huge_bodies(a: &Amphi) {
         let mut s = connect(a.front);
         let _ = s.write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes());
         for _ in 0..64 {
-            if s.write_all(b"10000\r\n").and_then(|()| s.write_all(&block)).and_then(|()| s.write_all(b"\r\n")).is_err() {
+            if s.write_all(b"10000\r\n").and_then(|()| s.write_all(&block)).and_then(|()| s.write_all(b"\r\n")).is_err()
+            {
                 break;
             }
         }
@@ -340,20 +361,38 @@ fn huge_bodies(a: &Amphi) {
         assert!(refused(&text), "{path}: {text}");
     }
     for body in ["", "{", "[]", "{\"room\":1}", "{\"room\":\"@@\"}", "\u{0}"] {
-        let text = http(a.front, &format!("POST /conference-request/v1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+        let text = http(
+            a.front,
+            &format!(
+                "POST /conference-request/v1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        );
         assert!(text.contains(" 400 "), "{body}: {text}");
     }
 }
 
 fn bosh(a: &Amphi, body: &str) -> String {
-    http(a.front, &format!("POST /http-bind?room=talk HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/xml\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    http(
+        a.front,
+        &format!(
+            "POST /http-bind?room=talk HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/xml\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    )
 }
 
 fn wrong_rids(a: &Amphi) {
     let open = "<body xmlns='http://jabber.org/protocol/httpbind' to='localhost' rid='1000' wait='1' hold='1' ver='1.6' xml:lang='en' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'/>";
     let answer = bosh(a, open);
-    let sid = answer.split("sid='").nth(1).and_then(|t| t.split('\'').next()).unwrap_or_else(|| panic!("no session: {answer}")).to_owned();
-    let next = |rid: u64, sid: &str| format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'/>");
+    let sid = answer
+        .split("sid='")
+        .nth(1)
+        .and_then(|t| t.split('\'').next())
+        .unwrap_or_else(|| panic!("no session: {answer}"))
+        .to_owned();
+    let next =
+        |rid: u64, sid: &str| format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'/>");
     let answer = bosh(a, &next(5000, &sid));
     assert!(answer.contains("terminate") && answer.contains("item-not-found"), "{answer}");
     let answer = bosh(a, &next(1001, &sid));

@@ -128,7 +128,9 @@ impl Play<'_> {
         loop {
             let got = match p.inbox.pop_front() {
                 Some(s) => s,
-                None => p.next(end).unwrap_or_else(|| panic!("{who} received nothing more; wanted {text}\nseen:\n{seen}")),
+                None => {
+                    p.next(end).unwrap_or_else(|| panic!("{who} received nothing more; wanted {text}\nseen:\n{seen}"))
+                }
             };
             match mismatch(want.root(), got.root(), &mut names.clone()) {
                 None => {
@@ -150,7 +152,10 @@ impl Play<'_> {
             ["drain"] => self.drain(),
             [who, "gone"] => drop(self.people.remove(who)),
             [who, "enters", room] => {
-                self.send(who, &format!("<presence to='{room}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"));
+                self.send(
+                    who,
+                    &format!("<presence to='{room}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
+                );
                 let entered = |s: &amphi_stanza::Stanza| {
                     s.ty().is_none()
                         && s.child("x", amphi_stanza::ns::MUC_USER).is_some_and(|x| x.inner().contains("110"))
@@ -177,8 +182,7 @@ impl Play<'_> {
 }
 
 fn play(server: &dyn Server, path: &Path) {
-    let mut p =
-        Play { server, people: BTreeMap::new(), addresses: Vec::new(), names: Names::new(), syncs: 0 };
+    let mut p = Play { server, people: BTreeMap::new(), addresses: Vec::new(), names: Names::new(), syncs: 0 };
     for (n, line) in steps(path) {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| p.step(&line)));
         if let Err(e) = done {

@@ -82,7 +82,8 @@ fn ghosts(w: &World) -> Result<(), String> {
         let people = w.clients.iter().filter(|c| c.is_in() && c.node == i).count();
         let c = n.hub.counters();
         let of = |g: Group| n.groups.values().flatten().filter(|(_, x)| **x == g).count();
-        let (there, group) = if i == 0 { (of(Group::Stage), of(Group::Stage)) } else { (c.visitors, of(Group::Audience)) };
+        let (there, group) =
+            if i == 0 { (of(Group::Stage), of(Group::Stage)) } else { (c.visitors, of(Group::Audience)) };
         if there != people || group != people {
             return Err(format!("node {i}: {people} people, the room has {there}, the shards {group}"));
         }
@@ -126,9 +127,8 @@ fn rosters(w: &mut World) -> Result<(), String> {
     if !w.clients.iter().any(|c| c.is_in() && c.node == 0) {
         return Ok(());
     }
-    let nodes: Vec<usize> = (0..w.nodes.len())
-        .filter(|i| *i == 0 || w.clients.iter().any(|c| c.is_in() && c.node == *i))
-        .collect();
+    let nodes: Vec<usize> =
+        (0..w.nodes.len()).filter(|i| *i == 0 || w.clients.iter().any(|c| c.is_in() && c.node == *i)).collect();
     nodes.iter().for_each(|i| w.probe(*i));
     w.pass(Duration::from_secs(5));
     let truth = stage(&w.probes[0]);

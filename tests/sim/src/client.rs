@@ -210,9 +210,9 @@ impl Client {
             return if self.state == State::Joining { Some(self.on_refusal(s)) } else { None };
         }
         let user = s.child("x", ns::MUC_USER);
-        let own = user.is_some_and(|x| {
-            x.children().any(|c| c.name() == "status" && c.attr("code").as_deref() == Some("110"))
-        }) && nick == self.nick;
+        let own = user
+            .is_some_and(|x| x.children().any(|c| c.name() == "status" && c.attr("code").as_deref() == Some("110")))
+            && nick == self.nick;
         if s.ty().as_deref() == Some("unavailable") {
             self.view.remove(&nick);
             if own && matches!(self.state, State::Joined | State::Joining) {
@@ -228,9 +228,10 @@ impl Client {
         let item = user?.child("item", ns::MUC_USER)?;
         if nick == "focus" {
             let properties = s.child("conference-properties", ns::FOCUS);
-            let count = properties.iter().flat_map(|p| p.children()).find(|p| {
-                p.attr("key").as_deref() == Some("visitor-count")
-            });
+            let count = properties
+                .iter()
+                .flat_map(|p| p.children())
+                .find(|p| p.attr("key").as_deref() == Some("visitor-count"));
             self.visitors = count.and_then(|p| p.attr("value")?.parse().ok()).or(self.visitors);
         }
         let seen = Seen {
@@ -268,7 +269,11 @@ impl Client {
         }
         let id = s.child("body", ns::CLIENT)?.text().into_owned();
         let heard = self.heard.entry(id).or_default();
-        if s.child("delay", ns::DELAY).is_some() { heard.history += 1 } else { heard.live += 1 }
+        if s.child("delay", ns::DELAY).is_some() {
+            heard.history += 1
+        } else {
+            heard.live += 1
+        }
         None
     }
 

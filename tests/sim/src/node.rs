@@ -138,10 +138,8 @@ impl Node {
             }
             Output::Broadcast(b) => {
                 let members = self.groups.get(&b.room).into_iter().flatten();
-                let mut members: Vec<ConnId> = members
-                    .filter(|(c, g)| b.to.has(**g) && Some(**c) != b.except)
-                    .map(|(c, _)| *c)
-                    .collect();
+                let mut members: Vec<ConnId> =
+                    members.filter(|(c, g)| b.to.has(**g) && Some(**c) != b.except).map(|(c, _)| *c).collect();
                 members.sort();
                 for c in members {
                     self.frame(c, &b.frame);
@@ -191,7 +189,7 @@ impl Node {
     }
 
     /// A stanza from a connection.
-    pub(crate) fn from_client(&mut self, now: Now, conn: ConnId, s: Stanza) -> Vec<Leaving> {
+    pub(crate) fn client_sends(&mut self, now: Now, conn: ConnId, s: Stanza) -> Vec<Leaving> {
         let Some(session) = self.by_conn.get(&conn).cloned() else { return Vec::new() };
         let asked = s.to().ok().flatten().unwrap_or_else(|| session.jid.to_bare());
         let to = to_real(&self.cfg, &asked);
@@ -214,7 +212,7 @@ impl Node {
     }
 
     /// A stanza from another server.
-    pub(crate) fn from_link(&mut self, now: Now, s: Stanza) -> Vec<Leaving> {
+    pub(crate) fn link_sends(&mut self, now: Now, s: Stanza) -> Vec<Leaving> {
         let Some(to) = s.to().ok().flatten() else { return Vec::new() };
         if Hub::room_of(&self.cfg, &Origin::Remote, &to, &s).is_some() {
             let server = s.rewrite().set("xmlns", ns::SERVER).stanza();

@@ -214,11 +214,11 @@ impl World {
                 let Some(s) = x.pipe.pop() else { return };
                 self.tell(|| format!("link {}>{} {s}", l.0, l.1));
                 let now = self.now();
-                let out = self.nodes[l.1].from_link(now, s);
+                let out = self.nodes[l.1].link_sends(now, s);
                 self.carry(l.1, out);
             }
-            Due::Up(c) => self.from_conn(c),
-            Due::Down(c) => self.to_owner(c),
+            Due::Up(c) => self.conn_sends(c),
+            Due::Down(c) => self.owner_receives(c),
             Due::Hub(i) => self.hub(i, Input::Tick),
             Due::Focus => self.focus_input(amphi_focus::Input::Tick),
         }
@@ -279,14 +279,14 @@ impl World {
     }
 
     /// A connection's stanza reaches its node.
-    fn from_conn(&mut self, c: ConnId) {
+    fn conn_sends(&mut self, c: ConnId) {
         let Some(x) = self.conns.get_mut(&c) else { return };
         let (node, owner) = (x.node, x.owner);
         match x.up.pop().flatten() {
             Some(s) => {
                 self.tell(|| format!("{owner:?} > {node}: {s}"));
                 let now = self.now();
-                let out = self.nodes[node].from_client(now, c, s);
+                let out = self.nodes[node].client_sends(now, c, s);
                 self.carry(node, out);
             }
             None => self.node_gone(node, c),
@@ -294,7 +294,7 @@ impl World {
     }
 
     /// A stanza reaches whoever has the connection.
-    fn to_owner(&mut self, c: ConnId) {
+    fn owner_receives(&mut self, c: ConnId) {
         let Some(x) = self.conns.get_mut(&c) else { return };
         let (node, owner) = (x.node, x.owner);
         let Some(s) = x.down.pop() else { return };

@@ -18,10 +18,8 @@ fn whatever_happens_it_settles() {
     let runs = number("AMPHI_SIM_RUNS").unwrap_or(300);
     let begin = Instant::now();
     std::panic::set_hook(Box::new(|_| {}));
-    let failed: Vec<String> = (first..first + runs)
-        .filter_map(|seed| amphi_sim::replay(seed, false).err())
-        .map(|e| e.to_string())
-        .collect();
+    let failed: Vec<String> =
+        (first..first + runs).filter_map(|seed| amphi_sim::replay(seed, false).err()).map(|e| e.to_string()).collect();
     let _ = std::panic::take_hook();
     eprintln!("{runs} schedules in {:?}", begin.elapsed());
     assert!(failed.is_empty(), "{} of {runs} failed; AMPHI_SIM_SEED=n shows one\n{}", failed.len(), failed.join("\n"));

@@ -260,11 +260,7 @@ async fn serve_http(
 }
 
 /// Serves HTTP alone, for administration.
-pub(crate) async fn serve_admin(
-    listener: TcpListener,
-    router: axum::Router,
-    head_timeout: Duration,
-) {
+pub(crate) async fn serve_admin(listener: TcpListener, router: axum::Router, head_timeout: Duration) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {

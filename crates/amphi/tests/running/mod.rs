@@ -105,7 +105,8 @@ impl Amphi {
         let body = format!(
             r#"{{"room":"{room}@conference.localhost","machineUid":"{machine}","properties":{{"visitors-version":"1"}}}}"#
         );
-        let head = "POST /conference-request/v1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
+        let head =
+            "POST /conference-request/v1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
         let end = Instant::now() + PATIENCE;
         loop {
             let text = http(self.front, &format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));

@@ -61,10 +61,10 @@ impl Person {
         me.wait_for("success");
         me.send(&open);
         me.wait_for("features");
-        me.send(
-            &format!("<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
-              <resource>{name}</resource></bind></iq>"),
-        );
+        me.send(&format!(
+            "<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+              <resource>{name}</resource></bind></iq>"
+        ));
         let bound = me.wait(|s| s.id().as_deref() == Some("bind"));
         let jid = bound.root().child_named("bind").and_then(|b| b.child_named("jid")).expect("an address");
         me.jid = jid.text().into_owned();
