@@ -207,12 +207,12 @@ impl World {
             }
             16 | 17 => {
                 if let Some(s) = parse(rest) {
-                    self.to_node(&s);
+                    self.node_takes(&s);
                 }
             }
             _ => {
                 if let Some(s) = parse(rest) {
-                    self.to_main(&s);
+                    self.main_takes(&s);
                 }
             }
         }
@@ -248,13 +248,13 @@ impl World {
             if a.is_none() && b.is_none() {
                 return;
             }
-            a.iter().for_each(|s| self.to_node(s));
-            b.iter().for_each(|s| self.to_main(s));
+            a.iter().for_each(|s| self.node_takes(s));
+            b.iter().for_each(|s| self.main_takes(s));
         }
     }
 
     /// As the node's room takes what comes from the main node.
-    fn to_node(&mut self, s: &Stanza) {
+    fn node_takes(&mut self, s: &Stanza) {
         let (Ok(Some(from)), Ok(Some(to))) = (s.from(), s.to()) else { return };
         match s.root().name() {
             "presence" => {
@@ -282,7 +282,7 @@ impl World {
     }
 
     /// As the main room takes what comes from a node.
-    fn to_main(&mut self, s: &Stanza) {
+    fn main_takes(&mut self, s: &Stanza) {
         let (Ok(Some(from)), Ok(Some(_))) = (s.from(), s.to()) else { return };
         let a = match (s.root().name(), s.ty().as_deref()) {
             ("iq", Some("result" | "error")) => self.links.handle_answer(self.now, s),

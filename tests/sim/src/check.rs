@@ -26,10 +26,8 @@ fn stage(c: &Client) -> Stage {
 pub fn settled(w: &mut World) -> Result<(), String> {
     at_rest(w)?;
     let counted = w.clients.iter().filter(|c| c.is_in() && c.node > 0).count();
-    if let Some(c) = w.clients.iter().find(|c| c.is_in()) {
-        if c.visitors.unwrap_or(0) as usize != counted {
-            return Err(format!("c{} is told of {:?} visitors, there are {counted}", c.index, c.visitors));
-        }
+    if let Some(c) = w.clients.iter().find(|c| c.is_in() && c.visitors.unwrap_or(0) as usize != counted) {
+        return Err(format!("c{} is told of {:?} visitors, there are {counted}", c.index, c.visitors));
     }
     let focus: u32 = w.focus.iter().flat_map(amphi_focus::Focus::conferences).map(|c| c.visitors).sum();
     if focus as usize != counted {
