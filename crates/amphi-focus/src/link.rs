@@ -353,9 +353,9 @@ impl Conference {
         let lost = v.present();
         v.uncount(core, vnode);
         v.link = Link::Away { told: false };
-        self.tell_all_visitors(core, vnode, false);
         // What is due would be said to a connection that does not exist.
         v.publisher = Publisher::default();
+        self.tell_all_visitors(core, vnode, false);
         self.audience_changed(core, now);
         lost
     }

@@ -5,11 +5,15 @@
 //! folder in `fuzz/corpus`; see `fuzz/README.md`.
 
 mod c2s;
+mod link;
+mod room;
 mod s2s;
 mod stream_reader;
 mod xml;
 
 pub use c2s::c2s;
+pub use link::link;
+pub use room::room;
 pub use s2s::s2s;
 pub use stream_reader::stream_reader;
 pub use xml::xml;
@@ -18,4 +22,5 @@ pub use xml::xml;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: &[(&str, Target)] = &[("xml", xml), ("stream_reader", stream_reader), ("c2s", c2s), ("s2s", s2s)];
+pub const TARGETS: &[(&str, Target)] =
+    &[("xml", xml), ("stream_reader", stream_reader), ("c2s", c2s), ("s2s", s2s), ("room", room), ("link", link)];

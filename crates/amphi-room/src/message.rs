@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use amphi_stanza::{Frame, Rewrite, Stanza, ns};
+use amphi_visitors::wire::AMPHI;
 
 use crate::context::{Cx, Request, occupant_jid};
 use crate::error::RoomError;
@@ -28,7 +29,7 @@ pub(crate) fn is_name(name: &str, namespace: &str) -> bool {
 
 fn is_servers_own(name: &str, namespace: &str) -> bool {
     is_name(name, namespace)
-        || matches!(namespace, ns::OCCUPANT_ID | ns::STANZA_ID | ns::MUC_USER | ns::DELAY | ns::ADDRESS)
+        || matches!(namespace, ns::OCCUPANT_ID | ns::STANZA_ID | ns::MUC_USER | ns::DELAY | ns::ADDRESS | AMPHI)
 }
 
 /// The message without what clients may not say.
@@ -78,6 +79,10 @@ impl Room {
         let Some(o) = self.sender(rq).cloned() else {
             return self.message_of_outsider(cx, rq);
         };
+        // Lines of the stage are numbered on their way to a node, and are sent again after a loss.
+        if !o.peer.is_local() && !self.is_news(rq.stanza) {
+            return;
+        }
         let body = rq.plain("body").is_some();
         if body && !self.may_chat(&o) {
             return cx.refuse(rq, &RoomError::ChatRestricted);

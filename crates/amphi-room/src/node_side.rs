@@ -243,7 +243,12 @@ impl Room {
         }
     }
 
-    /// Group chat from the main node: of somebody mirrored, or of another node's visitor.
+    /// Whether group chat of somebody mirrored has not been heard here before.
+    pub(crate) fn is_news(&mut self, said: &Stanza) -> bool {
+        self.shadow().is_none_or(|s| s.is_news(said))
+    }
+
+    /// Group chat from the main node: of somebody who is not mirrored, or of another node's visitor.
     pub(crate) fn shadow_chat_from_main(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>) {
         let relayed = cx.cfg.node().is_some_and(|n| n.main_muc == rq.peer.jid.domain())
             && rq.peer.jid.local() == self.real.local();

@@ -380,14 +380,8 @@ impl Server {
         if let Some(addr) = settings.admin {
             let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
             let router = http::admin(app);
-            tasks.push(
-                tokio::spawn(async move {
-                    if let Err(e) = axum::serve(listener, router).await {
-                        tracing::error!(error = %e, "The administration's listener failed.");
-                    }
-                })
-                .abort_handle(),
-            );
+            let served = front::serve_admin(listener, router, settings.shard.negotiation_timeout);
+            tasks.push(tokio::spawn(served).abort_handle());
         }
         Ok(Self { nodes, shards, tls, focus, tasks })
     }

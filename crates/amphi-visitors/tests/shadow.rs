@@ -351,6 +351,23 @@ fn group_chat_of_main_is_delivered_from_who_said_it_and_each_line_once() {
 }
 
 #[test]
+fn history_of_an_open_room_is_news_unless_a_visitor_here_wrote_it() {
+    let (_, mut s) = open();
+    let from = Jid::parse(ROOM).unwrap();
+    let line = |seq, own| {
+        x(&format!(
+            "<message type='groupchat'><body>a</body><delay xmlns='urn:xmpp:delay'/>\
+             <line xmlns='urn:amphi:visitors:0' epoch='e' seq='{seq}'{own}/></message>"
+        ))
+    };
+    assert_eq!(s.main_history(&from, &line(1, "")).len(), 1);
+    assert!(s.main_history(&from, &line(2, " own='true'")).is_empty());
+    // It counts as heard all the same.
+    assert!(s.main_history(&from, &line(2, "")).is_empty());
+    assert_eq!(s.main_history(&from, &line(3, "")).len(), 1);
+}
+
+#[test]
 fn history_of_a_stock_main_room_counts_until_the_room_is_open() {
     let (now, mut s) = (Instant::now(), shadow());
     let from = Jid::parse(&format!("{ROOM}/ann")).unwrap();

@@ -331,6 +331,7 @@ fn node(
         c2s,
         secure_interfaces: c.listen.secure_interfaces.clone(),
         links: LinkSettings {
+            login_time: c.limits.login_time.0,
             listen: ports.get(&n.name).copied().filter(|_| !peers.is_empty()),
             peers,
             plain: false,

@@ -324,16 +324,40 @@ impl Front {
     }
 
     async fn http(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: IpAddr) {
-        let router = self.router.clone();
-        let service = hyper::service::service_fn(move |mut req: hyper::Request<hyper::body::Incoming>| {
-            req.extensions_mut().insert(Peer(peer));
-            tower_call(router.clone(), req)
-        });
-        let conn = hyper::server::conn::http1::Builder::new()
-            .timer(hyper_util::rt::TokioTimer::new())
-            .header_read_timeout(self.settings.head_timeout)
-            .serve_connection(hyper_util::rt::TokioIo::new(io), service);
-        let _ = conn.await;
+        serve_http(io, self.router.clone(), peer, self.settings.head_timeout).await;
+    }
+}
+
+/// Serves HTTP on one connection; a head that takes longer than `head_timeout` ends it.
+async fn serve_http(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: axum::Router,
+    peer: IpAddr,
+    head_timeout: Duration,
+) {
+    let service = hyper::service::service_fn(move |mut req: hyper::Request<hyper::body::Incoming>| {
+        req.extensions_mut().insert(Peer(peer));
+        tower_call(router.clone(), req)
+    });
+    let conn = hyper::server::conn::http1::Builder::new()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .serve_connection(hyper_util::rt::TokioIo::new(io), service);
+    let _ = conn.await;
+}
+
+/// Serves HTTP alone, for administration.
+pub(crate) async fn serve_admin(listener: TcpListener, router: axum::Router, head_timeout: Duration) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                tokio::spawn(serve_http(socket, router.clone(), peer.ip(), head_timeout));
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "Accepting a connection for administration failed.");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
         tls: if links.settings.plain { Tls::Off } else { Tls::Required },
         // Replies travel on streams that we open ourselves, as stock peers demand for requests.
         bidi: false,
+        negotiation_timeout: links.settings.login_time(),
         ..IncomingConfig::default()
     };
     let resume_timeout = config.resume_timeout;
@@ -73,9 +74,17 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
                 IncomingOutput::StartTls => {
                     reader.clear();
                     let Some(tls) = &links.tls else { break 'stream };
-                    if let Err(e) = socket.secure_server(tls.config()).await {
-                        tracing::debug!(error = %e, %peer, "TLS with a peer failed.");
-                        break 'stream;
+                    let handshake = socket.secure_server(tls.config());
+                    match tokio::time::timeout(links.settings.login_time(), handshake).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => {
+                            tracing::debug!(error = %e, %peer, "TLS with a peer failed.");
+                            break 'stream;
+                        }
+                        Err(_) => {
+                            tracing::debug!(%peer, "TLS with a peer takes too long.");
+                            break 'stream;
+                        }
                     }
                     check.fingerprint = socket.peer_fingerprint();
                     core.handle(Instant::now(), Input::Secured { certificate_ok: false }, &check);

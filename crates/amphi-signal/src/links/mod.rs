@@ -64,6 +64,8 @@ pub struct LinkSettings {
     pub memory_bytes: usize,
     /// Pause between attempts to reach a peer.
     pub retry: Duration,
+    /// How long a peer may take until it is authenticated, TLS included; 30 s when zero.
+    pub login_time: Duration,
     /// Secret of the dialback keys; random when empty.
     pub dialback_secret: String,
 }
@@ -89,6 +91,12 @@ struct Memory {
     tx: mpsc::UnboundedSender<Stanza>,
     bytes: AtomicUsize,
     overflowed: AtomicBool,
+}
+
+impl LinkSettings {
+    fn login_time(&self) -> Duration {
+        if self.login_time.is_zero() { Duration::from_secs(30) } else { self.login_time }
+    }
 }
 
 impl Links {

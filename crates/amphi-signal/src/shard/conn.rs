@@ -88,6 +88,8 @@ pub(crate) struct Conn {
     pub(super) marked_bulk: Cell<bool>,
     /// Wakes the reader: there is output to wait for, or the connection has ended.
     poke: Notify,
+    /// Given up by the server: its reader ends without waiting for the socket to say so.
+    dead: Cell<bool>,
     last_read: Cell<Instant>,
     /// Since when the socket takes nothing.
     stalled: Cell<Option<Instant>>,
@@ -130,6 +132,7 @@ pub(crate) async fn run(shard: Rc<Shard>, b: Bound) {
         marked: Cell::new(false),
         marked_bulk: Cell::new(false),
         poke: Notify::new(),
+        dead: Cell::new(false),
         last_read: Cell::new(now),
         stalled: Cell::new(None),
         hubs: Cell::new(0),
@@ -248,6 +251,7 @@ impl Conn {
     /// Changes the link; a reader of the old one sees that its time is over.
     fn set_link(&self, link: Link) {
         self.epoch.set(self.epoch.get().wrapping_add(1));
+        self.dead.set(false);
         *self.link.borrow_mut() = link;
     }
 
@@ -259,6 +263,9 @@ impl Conn {
     /// Waits for bytes (and for room to write, if something waits), then reads.
     async fn fill(&self, shard: &Shard, buf: &mut BytesMut, mine: u32) -> Result<(), Stop> {
         loop {
+            if self.dead.get() {
+                return Err(Stop::Broken);
+            }
             let ready = {
                 let link = self.link.borrow();
                 let Link::Up(t, _) = &*link else { return Err(Stop::Final) };
@@ -275,6 +282,9 @@ impl Conn {
             }
             if want_write {
                 self.flush(shard);
+            }
+            if self.dead.get() {
+                return Err(Stop::Broken);
             }
             let link = self.link.borrow();
             let Link::Up(t, _) = &*link else { return Err(Stop::Final) };
@@ -646,6 +656,10 @@ impl Conn {
     /// Breaks the socket for good: the reader finishes.
     fn abort(&self, shard: &Shard, reason: &'static str) {
         if self.sm_id.borrow_mut().take().is_none() && matches!(&*self.link.borrow(), Link::Gone) {
+            return;
+        }
+        // Once: the reader may see the end later than the next write finds the same reason.
+        if self.dead.replace(true) {
             return;
         }
         shard.metrics.close(reason);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use amphi_stanza::{Stanza, XmlWriter, ns};
 
+use super::lines::Entry;
 use super::node::{Awaited, Kind, Node};
 use super::{Action, MainLinks, NodeAddresses};
 use crate::wire::{Checkpoint, Line, Payload, Sync, Update, support_of};
@@ -235,7 +236,7 @@ impl MainLinks {
         if history {
             for e in self.lines.after(0) {
                 if let Some(h) = &e.history {
-                    out.push(Action::Send(self.marked(node, h, e.seq, &node.addr.muc)));
+                    out.push(Action::Send(self.marked(node, h, e, &node.addr.muc)));
                 }
             }
             node.base = self.lines.last();
@@ -300,20 +301,21 @@ impl MainLinks {
         let Some(shadow) = self.shadow(&node.addr) else { return };
         for e in self.lines.after(node.cursor) {
             if e.origin.as_deref() != Some(node.addr.host.as_str()) {
-                out.push(Action::Send(self.marked(node, &e.live, e.seq, shadow.as_str())));
+                out.push(Action::Send(self.marked(node, &e.live, e, shadow.as_str())));
             }
         }
         node.cursor = self.lines.last();
         self.unconfirmed(now, node);
     }
 
-    fn marked(&self, node: &Node, line: &Stanza, seq: u64, to: &str) -> Stanza {
+    fn marked(&self, node: &Node, line: &Stanza, entry: &Entry, to: &str) -> Stanza {
         let r = line.rewrite().set("to", to);
         if node.kind == Kind::Stock {
             return r.stanza();
         }
-        let mark = Line { epoch: self.epoch.clone(), seq };
-        r.append(|w| mark.write(w)).stanza()
+        let mark = Line { epoch: self.epoch.clone(), seq: entry.seq };
+        let own = entry.origin.as_deref() == Some(node.addr.host.as_str());
+        r.append(|w| mark.write(w, own)).stanza()
     }
 
     /// A node of ours found that it has missed something.

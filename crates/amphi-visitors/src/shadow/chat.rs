@@ -5,7 +5,7 @@ use std::time::Instant;
 use amphi_stanza::{Condition, Element, ErrorType, FullJid, Jid, Stanza, StanzaError, ns};
 
 use super::{Shadow, ShadowAction};
-use crate::wire::{AMPHI, line_of};
+use crate::wire::{AMPHI, is_own_line, line_of};
 
 impl Shadow {
     /// Group chat of a visitor: at once to everybody here, and to the main room.
@@ -90,7 +90,7 @@ impl Shadow {
 
     /// Group chat from the main node to this room: of a mirrored occupant, or relayed from another node. Never sent back.
     pub fn main_groupchat(&mut self, from: &Jid, message: &Stanza) -> Vec<ShadowAction> {
-        if message.ty().as_deref() == Some("error") || !self.next_line(message) {
+        if message.ty().as_deref() == Some("error") || !self.is_news(message) {
             return Vec::new();
         }
         let nick = from.as_full().and_then(|f| self.nick_of(&f).map(str::to_owned));
@@ -98,19 +98,21 @@ impl Shadow {
     }
 
     /// A line of the main room's history, addressed to the host of this room's MUC. Once the room is open it has a history
-    /// of its own: then only a line with a number can be told to be news, and visitors get it, delay and all.
+    /// of its own: then only a line with a number can be told to be news, and visitors get it, delay and all. What a visitor
+    /// here wrote is none.
     pub fn main_history(&mut self, from: &Jid, message: &Stanza) -> Vec<ShadowAction> {
         let mine = self.main_room.as_ref().is_some_and(|r| r.as_str() == from.bare_str());
         let late = self.connected && line_of(message).is_none();
-        if !mine || late || !self.next_line(message) {
+        if !mine || late || !self.is_news(message) || (self.connected && is_own_line(message)) {
             return Vec::new();
         }
         let line = self.local(message, from.resource());
         vec![if self.connected { ShadowAction::Deliver(line) } else { ShadowAction::History(line) }]
     }
 
-    /// Whether this line is newer than all before; lines of stock peers have no numbers.
-    fn next_line(&mut self, message: &Stanza) -> bool {
+    /// Whether this line of the main room is newer than all before, which it is only once; lines of stock peers have no
+    /// numbers. Asked by the room for what it delivers itself.
+    pub fn is_news(&mut self, message: &Stanza) -> bool {
         let Some(line) = line_of(message) else { return true };
         if self.line.as_ref().is_some_and(|l| l.epoch == line.epoch && l.seq >= line.seq) {
             return false;

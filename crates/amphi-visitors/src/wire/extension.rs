@@ -106,9 +106,17 @@ pub struct Line {
 }
 
 impl Line {
-    pub(crate) fn write(&self, w: &mut XmlWriter) {
-        w.open_ns("line", AMPHI).attr("epoch", &self.epoch).attr("seq", self.seq).close();
+    /// `own`: a visitor of the receiving node wrote it.
+    pub(crate) fn write(&self, w: &mut XmlWriter, own: bool) {
+        w.open_ns("line", AMPHI).attr("epoch", &self.epoch).attr("seq", self.seq);
+        w.attr_opt("own", own.then_some(true)).close();
     }
+}
+
+/// Whether a numbered message was written by a visitor of the node that it is sent to, so that it has it already unless its
+/// room is new.
+pub fn is_own_line(message: &Stanza) -> bool {
+    message.child("line", AMPHI).and_then(|e| e.attr("own")).is_some_and(|o| o == "true")
 }
 
 /// The sequence mark of a message from a main room of ours.

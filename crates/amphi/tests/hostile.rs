@@ -1,0 +1,564 @@
+//! Bad input against the running binary. Whoever sends it gets an error or loses the stream; two people who chat meanwhile
+//! notice nothing.
+
+mod running;
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use running::{Amphi, PATIENCE, Person, Ws, WsEvent, connect, element, http, rest};
+
+const ROOM: &str = "talk";
+
+/// Two people on stage.
+struct Innocents {
+    ana: Person,
+    bo: Person,
+    said: u32,
+}
+
+impl Innocents {
+    fn new(a: &Amphi) -> Self {
+        let mut ana = Person::login(a, "ana", ROOM);
+        ana.join(a, ROOM);
+        ana.enable();
+        let mut bo = Person::login(a, "bo", ROOM);
+        bo.join(a, ROOM);
+        bo.enable();
+        [&mut ana, &mut bo].into_iter().for_each(|p| p.inbox.clear());
+        Self { ana, bo, said: 0 }
+    }
+
+    /// Both hear each other, and nothing that is not of the room's own making.
+    fn chat(&mut self) {
+        self.said += 1;
+        let (a, b) = (format!("a{}", self.said), format!("b{}", self.said));
+        self.ana.say(ROOM, &a, "hello");
+        self.bo.say(ROOM, &b, "hello");
+        for p in [&mut self.ana, &mut self.bo] {
+            for id in [&a, &b] {
+                let heard =
+                    |s: &amphi_stanza::Stanza| s.id().as_deref() == Some(id) && s.ty().as_deref() == Some("groupchat");
+                // The other one's line may have come first.
+                let at = p.inbox.iter().position(heard);
+                match at {
+                    Some(i) => drop(p.inbox.remove(i)),
+                    None => drop(p.wait(heard)),
+                }
+            }
+            for s in p.inbox.drain(..) {
+                let from = s.attr("from").unwrap_or_default().into_owned();
+                let servers_own = matches!(s.root().name(), "a")
+                    || s.root().name() == "presence" && from.starts_with("talk@conference.localhost/")
+                    || from.ends_with(".localhost")
+                    || s.child("subject", "jabber:client").is_some();
+                assert!(servers_own, "{} received {s}", p.name);
+                assert_ne!(s.root().child_named("body").map(|b| b.text().into_owned()).as_deref(), Some("evil"));
+            }
+        }
+    }
+}
+
+fn attacker(a: &Amphi) -> Person {
+    Person::login(a, "eve", ROOM)
+}
+
+/// The stream ends with this error.
+fn ends_with(p: &mut Person, condition: &str) {
+    let (texts, _) = p.ws.until_closed();
+    assert!(texts.iter().any(|t| t.contains("error") && t.contains(condition)), "wanted {condition}, got {texts:?}");
+}
+
+fn error_of(s: &amphi_stanza::Stanza) -> String {
+    assert_eq!(s.ty().as_deref(), Some("error"), "{s}");
+    let e = s.root().child_named("error").unwrap_or_else(|| panic!("no error: {s}"));
+    e.children().next().map(|c| c.name().to_owned()).unwrap_or_default()
+}
+
+// ---- streams ---------------------------------------------------------------------------------------------------------
+
+fn malformed_xml(a: &Amphi) {
+    for bad in ["<message xmlns='jabber:client'><a></message>", "<message", "&lt;", "<a/><b/>"] {
+        let mut p = attacker(a);
+        p.send(bad);
+        ends_with(&mut p, "not-well-formed");
+    }
+    for bad in [
+        "<!DOCTYPE x><message xmlns='jabber:client'/>",
+        "<message xmlns='jabber:client'><!-- a --></message>",
+        "<?pi?><message xmlns='jabber:client'/>",
+        "<m xmlns='jabber:client'>&nope;</m>",
+    ] {
+        let mut p = attacker(a);
+        p.send(bad);
+        let (texts, _) = p.ws.until_closed();
+        assert!(texts.iter().any(|t| t.contains("restricted-xml") || t.contains("not-well-formed")), "{texts:?}");
+    }
+}
+
+fn oversized_stanza(a: &Amphi) {
+    let mut p = attacker(a);
+    let body = "x".repeat(64 * 1024);
+    let _ = p.ws.frame(0x81, format!("<message xmlns='jabber:client'><body>{body}</body></message>").as_bytes());
+    ends_with(&mut p, "policy-violation");
+}
+
+fn deep_nesting(a: &Amphi) {
+    let mut p = attacker(a);
+    p.send(&format!("<message xmlns='jabber:client'>{}{}</message>", "<a>".repeat(500), "</a>".repeat(500)));
+    ends_with(&mut p, "policy-violation");
+    let mut p = attacker(a);
+    let attrs: String = (0..500).map(|n| format!(" a{n}='1'")).collect();
+    p.send(&format!("<message xmlns='jabber:client'{attrs}/>"));
+    ends_with(&mut p, "policy-violation");
+}
+
+fn wrong_namespaces(a: &Amphi) {
+    for bad in
+        ["<message xmlns='jabber:server' to='talk@conference.localhost'/>", "<thing xmlns='urn:none'/>", "<message/>"]
+    {
+        let mut p = attacker(a);
+        p.send(bad);
+        // An error for the stanza or the end of the stream, but no silence.
+        p.send("<iq xmlns='jabber:client' type='get' id='after' to='talk@conference.localhost'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match p.ws.next(end.saturating_duration_since(Instant::now())) {
+                WsEvent::Closed(_) => break,
+                WsEvent::Text(t) if t.contains("error") && !t.contains("after") => break,
+                WsEvent::Text(t) if t.contains("after") => panic!("{bad} was swallowed"),
+                WsEvent::Text(_) => {}
+                WsEvent::Nothing => panic!("{bad}: nothing"),
+            }
+        }
+    }
+    let mut ws = Ws::open(a.front, "/xmpp-websocket?room=talk");
+    ws.text("<open xmlns='urn:wrong' to='localhost' version='1.0'/>");
+    ws.until_closed();
+}
+
+fn not_logged_in(a: &Amphi) {
+    let mut ws = Ws::open(a.front, "/xmpp-websocket?room=talk");
+    ws.text("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='localhost' version='1.0'/>");
+    ws.text(
+        "<message xmlns='jabber:client' type='groupchat' to='talk@conference.localhost'><body>evil</body></message>",
+    );
+    let (texts, _) = ws.until_closed();
+    assert!(texts.iter().any(|t| t.contains("not-authorized")), "{texts:?}");
+}
+
+fn unknown_host(a: &Amphi) {
+    let mut ws = Ws::open(a.front, "/xmpp-websocket?room=talk");
+    ws.text("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='evil.example' version='1.0'/>");
+    let (texts, _) = ws.until_closed();
+    assert!(texts.iter().any(|t| t.contains("host-unknown")), "{texts:?}");
+}
+
+// ---- rooms -----------------------------------------------------------------------------------------------------------
+
+fn forged_from(a: &Amphi, others: &Innocents) {
+    let mut p = attacker(a);
+    p.send(&format!(
+        "<message xmlns='jabber:client' from='{}' type='groupchat' id='f' to='talk@conference.localhost'><body>evil</body></message>",
+        others.ana.jid
+    ));
+    match p.ws.next(PATIENCE) {
+        WsEvent::Closed(_) => {}
+        WsEvent::Text(t) => {
+            let s = element(&t);
+            assert!(t.contains("error"), "{s}");
+        }
+        WsEvent::Nothing => panic!("nothing"),
+    }
+}
+
+fn unknown_rooms(a: &Amphi) {
+    let mut p = attacker(a);
+    p.send("<presence xmlns='jabber:client' id='p' to='nowhere@conference.localhost/eve00000'><x xmlns='http://jabber.org/protocol/muc'/></presence>");
+    assert_eq!(error_of(&p.wait_for("presence")), "not-allowed");
+    p.send("<iq xmlns='jabber:client' type='get' id='i' to='nowhere@conference.localhost'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>");
+    assert_eq!(error_of(&p.answer("i")), "item-not-found");
+    p.say("nowhere", "m", "evil");
+    error_of(&p.answer("m"));
+    p.send("<iq xmlns='jabber:client' type='set' id='x' to='conference.evil.example'><a xmlns='b'/></iq>");
+    assert_eq!(error_of(&p.answer("x")), "not-allowed");
+    p.send("<iq xmlns='jabber:client' type='get' id='y' to='@@'><a xmlns='b'/></iq>");
+    assert_eq!(error_of(&p.answer("y")), "jid-malformed");
+}
+
+fn unknown_promotions(a: &Amphi) {
+    // A name that nobody promised is not given.
+    let name = "0f0f0f0f-1111-4222-8333-444444444444";
+    let p = Person::login_at(a, "eve", "localhost", &format!("/xmpp-websocket?room=talk&customusername={name}"));
+    assert!(!p.jid.starts_with(name), "{}", p.jid);
+    let mut p = attacker(a);
+    p.send("<iq xmlns='jabber:client' type='set' id='v' to='visitors.localhost'><visitors xmlns='jitsi:visitors' room='talk@conference.localhost'><promotion-request jid='x@v1.meet.jitsi/y' time='1'/></visitors></iq>");
+    error_of(&p.answer("v"));
+    p.send("<message xmlns='jabber:client' type='groupchat' id='w' to='talk@conference.localhost'><json-message xmlns='http://jitsi.org/jitmeet'>{\"type\":\"visitors\",\"action\":\"promotion-response\",\"approved\":true,\"id\":\"nobody\"}</json-message></message>");
+    error_of(&p.answer("w"));
+    p.send("<iq xmlns='jabber:client' type='set' id='q' to='talk@conference.localhost'><seats xmlns='urn:amphi:seats:0' limit='none'/></iq>");
+    error_of(&p.answer("q"));
+}
+
+// ---- readers that do not read ----------------------------------------------------------------------------------------
+
+/// Somebody in the room who does not read, or reads and never acknowledges, is given up; the others hear everything.
+fn stalled(a: &Amphi, others: &mut Innocents, reads: bool) {
+    let mut p = attacker(a);
+    p.join(a, ROOM);
+    if reads {
+        p.enable();
+        p.answers_acks = false;
+    }
+    let nick = p.nick().to_owned();
+    let before = a.resident();
+    let text = "y".repeat(24 * 1024);
+    let end = Instant::now() + 3 * PATIENCE;
+    for n in 0.. {
+        assert!(Instant::now() < end, "still in the room");
+        let id = format!("s{n}");
+        others.ana.say(ROOM, &id, &text);
+        others.ana.wait(|s| s.id().as_deref() == Some(&id));
+        others.bo.wait(|s| s.id().as_deref() == Some(&id));
+        if reads {
+            while matches!(p.ws.next(Duration::from_millis(1)), WsEvent::Text(_)) {}
+        }
+        let left = |s: &amphi_stanza::Stanza| {
+            s.ty().as_deref() == Some("unavailable") && s.attr("from").is_some_and(|f| f.ends_with(&nick))
+        };
+        if others.bo.inbox.iter().any(left) {
+            break;
+        }
+    }
+    let grown = a.resident().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes for one reader");
+    drop(p);
+}
+
+// ---- sockets ---------------------------------------------------------------------------------------------------------
+
+fn ports(a: &Amphi) -> [SocketAddr; 4] {
+    [a.front, a.c2s, a.s2s, a.admin]
+}
+
+fn garbage_on_every_port(a: &Amphi) {
+    let garbage: Vec<u8> = (0..2000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+    for port in ports(a) {
+        for bytes in [
+            &garbage[..],
+            b"\0\0\0\0\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"<<<<>>>>\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        ] {
+            let mut s = connect(port);
+            let _ = s.write_all(bytes);
+            rest(&mut s);
+        }
+    }
+}
+
+fn half_open(a: &Amphi) {
+    for port in [a.front, a.c2s, a.s2s] {
+        let mut s = connect(port);
+        rest(&mut s);
+    }
+}
+
+fn slow_head(a: &Amphi) {
+    for port in [a.front, a.admin] {
+        let mut s = connect(port);
+        s.write_all(b"GET /xmpp-websocket HTTP/1.1\r\nhost: x\r\n").unwrap();
+        s.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let end = Instant::now() + PATIENCE;
+        let mut buf = [0; 512];
+        loop {
+            assert!(Instant::now() < end, "{port}: a head may take for ever");
+            if s.write_all(b"a").is_err() {
+                break;
+            }
+            match s.read(&mut buf) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+fn long_head(a: &Amphi) {
+    for port in [a.front, a.admin] {
+        let mut s = connect(port);
+        let _ = s.write_all(b"GET / HTTP/1.1\r\n");
+        for n in 0..20_000 {
+            if s.write_all(format!("x-{n}: {}\r\n", "z".repeat(50)).as_bytes()).is_err() {
+                break;
+            }
+        }
+        let text = rest(&mut s);
+        assert!(text.is_empty() || text.contains(" 4"), "{text}");
+    }
+}
+
+fn bad_frames(a: &Amphi) {
+    let bad: [&[u8]; 7] = [
+        // Not masked.
+        b"\x81\x05hello",
+        // Reserved bits and opcodes.
+        b"\xf1\x80\0\0\0\0",
+        b"\x83\x80\0\0\0\0",
+        // A control frame in two parts, and one that is too long.
+        b"\x09\x80\0\0\0\0",
+        b"\x89\xfe\x01\x00\0\0\0\0",
+        // More bytes than there are.
+        b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
+        // A continuation of nothing.
+        b"\x80\x81\0\0\0\0a",
+    ];
+    for frame in bad {
+        let mut p = attacker(a);
+        p.ws.socket.write_all(frame).unwrap();
+        let (texts, code) = p.ws.until_closed();
+        let told = texts.iter().any(|t| t.contains("stream:error"));
+        assert!(told || code != Some(1000), "{frame:?}: {texts:?} {code:?}");
+    }
+    let mut p = attacker(a);
+    p.ws.frame(0x81, b"<message xmlns='jabber:client'>\xff\xfe</message>").unwrap();
+    p.ws.until_closed();
+    let mut p = attacker(a);
+    p.ws.frame(0x82, b"binary").unwrap();
+    p.ws.until_closed();
+}
+
+fn huge_bodies(a: &Amphi) {
+    let refused = |t: &str| t.is_empty() || t.contains(" 4") || t.contains("type='terminate'");
+    for path in ["/conference-request/v1", "/http-bind"] {
+        let mut s = connect(a.front);
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n");
+        let _ = s.write_all(format!("{head}content-length: 10000000000\r\n\r\n").as_bytes());
+        let block = vec![b' '; 64 * 1024];
+        for _ in 0..64 {
+            if s.write_all(&block).is_err() {
+                break;
+            }
+        }
+        let text = rest(&mut s);
+        assert!(refused(&text), "{path}: {text}");
+        let mut s = connect(a.front);
+        let _ = s.write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes());
+        for _ in 0..64 {
+            if s.write_all(b"10000\r\n").and_then(|()| s.write_all(&block)).and_then(|()| s.write_all(b"\r\n")).is_err()
+            {
+                break;
+            }
+        }
+        let text = rest(&mut s);
+        assert!(refused(&text), "{path}: {text}");
+    }
+    for body in ["", "{", "[]", "{\"room\":1}", "{\"room\":\"@@\"}", "\u{0}"] {
+        let text = http(
+            a.front,
+            &format!(
+                "POST /conference-request/v1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        );
+        assert!(text.contains(" 400 "), "{body}: {text}");
+    }
+}
+
+fn bosh(a: &Amphi, body: &str) -> String {
+    http(
+        a.front,
+        &format!(
+            "POST /http-bind?room=talk HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/xml\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    )
+}
+
+fn wrong_rids(a: &Amphi) {
+    let open = "<body xmlns='http://jabber.org/protocol/httpbind' to='localhost' rid='1000' wait='1' hold='1' ver='1.6' xml:lang='en' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'/>";
+    let answer = bosh(a, open);
+    let sid = answer
+        .split("sid='")
+        .nth(1)
+        .and_then(|t| t.split('\'').next())
+        .unwrap_or_else(|| panic!("no session: {answer}"))
+        .to_owned();
+    let next =
+        |rid: u64, sid: &str| format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'/>");
+    let answer = bosh(a, &next(5000, &sid));
+    assert!(answer.contains("terminate") && answer.contains("item-not-found"), "{answer}");
+    let answer = bosh(a, &next(1001, &sid));
+    assert!(answer.contains("terminate"), "{answer}");
+    let answer = bosh(a, &next(1, "nobody"));
+    assert!(answer.contains("terminate") && answer.contains("item-not-found"), "{answer}");
+    for bad in ["<body", "<body xmlns='urn:x'/>", "", "<body xmlns='http://jabber.org/protocol/httpbind' rid='-1'/>"] {
+        let answer = bosh(a, bad);
+        assert!(answer.contains("terminate") || answer.contains(" 4"), "{bad}: {answer}");
+    }
+}
+
+// ---- other servers ---------------------------------------------------------------------------------------------------
+
+const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' version='1.0'";
+const EVIL: &str = "<presence xmlns='jabber:server' from='ann@localhost/x' to='talk@conference.localhost/evil0000'><x xmlns='http://jabber.org/protocol/muc'/></presence>";
+
+fn server_that_nobody_knows(a: &Amphi) {
+    let mut s = connect(a.s2s);
+    s.write_all(format!("{HEADER} from='evil.example' to='localhost'>").as_bytes()).unwrap();
+    s.write_all(EVIL.as_bytes()).unwrap();
+    let text = rest(&mut s);
+    assert!(text.contains("stream:error"), "{text}");
+    // A known domain is not believed either, before it has proved itself.
+    let mut s = connect(a.s2s);
+    s.write_all(format!("{HEADER} from='v1.meet.jitsi' to='localhost'>{EVIL}").as_bytes()).unwrap();
+    let text = rest(&mut s);
+    assert!(text.contains("stream:error"), "{text}");
+}
+
+#[derive(Debug)]
+struct AnyServer;
+
+impl rustls::client::danger::ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// With a certificate of its own making for the name of a node.
+fn wrong_certificate(a: &Amphi) {
+    let made = rcgen::generate_simple_self_signed(vec!["v1.meet.jitsi".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer))
+        .with_client_auth_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let mut s = connect(a.s2s);
+    s.write_all(format!("{HEADER} from='v1.meet.jitsi' to='localhost'>").as_bytes()).unwrap();
+    let (mut text, mut buf) = (String::new(), [0; 4096]);
+    while !text.contains("features>") {
+        let n = s.read(&mut buf).expect("features");
+        text.push_str(&String::from_utf8_lossy(&buf[..n]));
+        // Whom the server does not talk to at all is refused before TLS.
+        if n == 0 || text.contains("stream:error") {
+            return;
+        }
+    }
+    s.write_all(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").unwrap();
+    text.clear();
+    while !text.contains("proceed") {
+        let n = s.read(&mut buf).expect("proceed");
+        assert!(n > 0, "closed: {text}");
+        text.push_str(&String::from_utf8_lossy(&buf[..n]));
+    }
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut t = rustls::Stream::new(&mut tls, &mut s);
+    let _ = t.write_all(
+        format!("{HEADER} from='v1.meet.jitsi' to='localhost'><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>").as_bytes(),
+    );
+    let _ = t.write_all(EVIL.as_bytes());
+    let mut all = Vec::new();
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        match t.read(&mut buf) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => all.extend_from_slice(&buf[..n]),
+        }
+    }
+    let text = String::from_utf8_lossy(&all);
+    assert!(Instant::now() < end, "still open: {text}");
+    assert!(!text.contains("<success"), "{text}");
+}
+
+#[test]
+fn bad_input_hurts_its_sender_alone() {
+    let mut a = Amphi::start(&[
+        "limits.login_time=2s",
+        "limits.resume_time=1s",
+        "limits.stanza_size=32KiB",
+        "limits.client_rate=64MiB",
+        "limits.unsent_bytes=256KiB",
+        "limits.unacked_stanzas=40",
+        "links=s2s",
+        "log.level=error",
+    ]);
+    let mut others = Innocents::new(&a);
+    others.chat();
+    let only = std::env::var("HOSTILE").ok();
+    let mut failed = Vec::new();
+    let mut attack = |name: &str, body: &mut dyn FnMut(&Amphi, &mut Innocents)| {
+        if only.as_ref().is_some_and(|o| !name.contains(o.as_str())) {
+            return;
+        }
+        let begin = Instant::now();
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            body(&a, &mut others);
+            others.chat();
+        }));
+        eprintln!("{name}: {:?}", begin.elapsed());
+        if let Err(e) = done {
+            let why = e.downcast_ref::<String>().cloned().or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            failed.push(format!("{name}: {}", why.unwrap_or_default()));
+        }
+    };
+    attack("malformed xml", &mut |a, _| malformed_xml(a));
+    attack("oversized stanza", &mut |a, _| oversized_stanza(a));
+    attack("deep nesting", &mut |a, _| deep_nesting(a));
+    attack("wrong namespaces", &mut |a, _| wrong_namespaces(a));
+    attack("not logged in", &mut |a, _| not_logged_in(a));
+    attack("unknown host", &mut |a, _| unknown_host(a));
+    attack("forged from", &mut |a, o| forged_from(a, o));
+    attack("unknown rooms", &mut |a, _| unknown_rooms(a));
+    attack("unknown promotions", &mut |a, _| unknown_promotions(a));
+    attack("garbage", &mut |a, _| garbage_on_every_port(a));
+    attack("half open", &mut |a, _| half_open(a));
+    attack("slow head", &mut |a, _| slow_head(a));
+    attack("long head", &mut |a, _| long_head(a));
+    attack("bad frames", &mut |a, _| bad_frames(a));
+    attack("huge bodies", &mut |a, _| huge_bodies(a));
+    attack("wrong rids", &mut |a, _| wrong_rids(a));
+    attack("unknown server", &mut |a, _| server_that_nobody_knows(a));
+    attack("wrong certificate", &mut |a, _| wrong_certificate(a));
+    attack("stalled reader", &mut |a, o| stalled(a, o, false));
+    attack("never acknowledges", &mut |a, o| stalled(a, o, true));
+    assert!(a.is_alive(), "the process ended");
+    assert!(failed.is_empty(), "{} attacks:\n{}", failed.len(), failed.join("\n"));
+}
