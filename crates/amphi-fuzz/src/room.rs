@@ -275,6 +275,7 @@ impl World {
                 assert!(to.is_some() && s.attr("from").is_some(), "not addressed: {s}");
             }
             Output::Promised { username, .. } => assert!(!username.is_empty()),
+            Output::Live { shown, .. } => assert!(!shown.as_str().is_empty()),
         }
     }
 }
