@@ -154,6 +154,10 @@ impl Conference {
         if self.phase != Phase::Started || !self.vrooms.is_empty() || self.prepare_after.is_some_and(|at| at > now) {
             return;
         }
+        // A stock main node takes nobody on stage without promotion once a shadow room is linked: there it waits for need.
+        if self.stage.judge != Judge::Room {
+            return;
+        }
         let Some(limit) = self.seat_limit(core) else { return };
         let share = u64::from(limit) * u64::from(core.config.prepare_at_percent);
         if u64::from(self.seats_used()) * 100 < share {

@@ -270,6 +270,7 @@ fn a_shadow_room_is_prepared_when_the_stage_is_nearly_full_and_is_no_audience_ye
     c.max_participants = 5;
     c.prepare_at_percent = 80;
     let mut w = World::new(c);
+    w.judges = true;
     for i in 0..3 {
         assert_eq!(w.go(&format!("m{i}")), "main");
     }
@@ -279,6 +280,18 @@ fn a_shadow_room_is_prepared_when_the_stage_is_nearly_full_and_is_no_audience_ye
     assert_eq!(w.go("m4"), "main", "a prepared room does not send people away");
     w.faults.connect_mute = true;
     assert_eq!(w.go("m5"), "v1", "at once");
+}
+
+#[test]
+fn nothing_is_prepared_at_a_main_node_that_would_close_its_stage_for_it() {
+    let mut c = config(1);
+    (c.max_participants, c.prepare_at_percent) = (2, 50);
+    let mut w = World::new(c);
+    for i in 0..2 {
+        assert_eq!(w.go(&format!("m{i}")), "main");
+    }
+    assert_eq!(w.count_sent(&NodeId::Main, CONNECT), 0);
+    assert_eq!(w.go("m2"), "v1");
 }
 
 #[test]

@@ -82,8 +82,7 @@ pub(super) fn verify(links: Arc<Links>, peer: usize, request: VerifyRequest, ans
         let mut answer = Some(answer);
         let wait = async {
             while answer.is_some() {
-                let outs: Vec<_> = std::iter::from_fn(|| core.poll_output()).collect();
-                for o in outs {
+                while let Some(o) = core.poll_output() {
                     match o {
                         OutgoingOutput::VerifyResult(_, outcome) => {
                             if let Some(a) = answer.take() {
