@@ -1,5 +1,5 @@
 //! The real binary on free ports with a folder of its own, and clients that speak to it over plain sockets.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod prosody;
 mod ws;

@@ -42,6 +42,8 @@ impl World {
                     let at = self.soon(5, 80);
                     self.plan(at, Act::Answered { client, attempt, answer: result });
                 }
+                // What the queue service tells those who are not in yet.
+                Output::Meeting { .. } | Output::Visitors { .. } | Output::Visitor(_) => {}
                 Output::Event(e) => self.tell(|| format!("focus: {e:?}")),
             }
         }
