@@ -274,7 +274,6 @@ impl World {
                 let to: Option<Jid> = s.to().expect("an address");
                 assert!(to.is_some() && s.attr("from").is_some(), "not addressed: {s}");
             }
-            Output::Live { .. } => {}
             Output::Promised { username, .. } => assert!(!username.is_empty()),
             Output::Live { shown, .. } => assert!(!shown.as_str().is_empty()),
         }

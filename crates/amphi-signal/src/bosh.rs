@@ -155,7 +155,6 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
 enum Phase {
     Negotiating(Box<Negotiation<Identity>>),
     Bound(Arc<Session>, mpsc::UnboundedReceiver<virt::Event>),
-    Over,
 }
 
 struct Task {
@@ -176,9 +175,6 @@ impl Task {
             if self.outputs(metrics).await {
                 break;
             }
-            if matches!(self.state, Phase::Over) {
-                break;
-            }
             let timeout = self.core.poll_timeout();
             let timer = async {
                 match timeout {
@@ -189,7 +185,7 @@ impl Task {
             let negotiating = matches!(self.state, Phase::Negotiating(_));
             let events = match &mut self.state {
                 Phase::Bound(_, events) => Some(events),
-                _ => None,
+                Phase::Negotiating(_) => None,
             };
             let event = async {
                 match events {
@@ -254,7 +250,6 @@ impl Task {
                         let session = session.clone();
                         self.stanza(&session, e, metrics).await;
                     }
-                    Phase::Over => {}
                 },
                 Output::Respond { request, body } => {
                     if let Some(tx) = self.waiting.remove(&request)

@@ -46,10 +46,13 @@ pub struct FocusHandle {
     tx: mpsc::Sender<Command>,
 }
 
+/// Visitors: endpoint and name of each.
+type Names = Vec<(Box<str>, Box<str>)>;
+
 enum Command {
     Request(ConferenceRequest, IpAddr, oneshot::Sender<Result<ConferenceAnswer, RequestError>>),
     Meeting(String, Option<String>, oneshot::Sender<Option<Meeting>>),
-    Visitors(BareJid, usize, oneshot::Sender<Vec<(Box<str>, Box<str>)>>),
+    Visitors(BareJid, usize, oneshot::Sender<Names>),
     Input(Input),
 }
 
@@ -63,7 +66,7 @@ impl FocusHandle {
         if self.tx.send(Command::Request(request, peer, tx)).await.is_err() {
             return Err(RequestError::RoomUnavailable);
         }
-        rx.await.unwrap_or_else(|_| Err(RequestError::RoomUnavailable))
+        rx.await.unwrap_or(Err(RequestError::RoomUnavailable))
     }
 
     /// The meeting with a unique id, and whether an occupant is a moderator there.
@@ -130,7 +133,7 @@ async fn run(
     visitors: mpsc::UnboundedSender<VisitorChange>,
 ) {
     let mut meetings: HashMap<u64, oneshot::Sender<Option<Meeting>>> = HashMap::new();
-    let mut lists: HashMap<u64, oneshot::Sender<Vec<(Box<str>, Box<str>)>>> = HashMap::new();
+    let mut lists: HashMap<u64, oneshot::Sender<Names>> = HashMap::new();
     let mut asked: HashMap<u64, oneshot::Sender<Result<ConferenceAnswer, RequestError>>> = HashMap::new();
     let mut next_id = 0u64;
     loop {

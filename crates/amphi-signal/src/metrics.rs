@@ -3,7 +3,7 @@
 //! Handles are resolved once; the hot path only adds to atomics.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -14,99 +14,99 @@ use prometheus_client::registry::Registry;
 
 /// One label, `kind`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Kind {
+pub(crate) struct Kind {
     /// What was counted.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
 }
 
 /// One label, `reason`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
+pub(crate) struct Reason {
     /// Why it happened.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// One label, `node`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct NodeLabel {
+pub(crate) struct NodeLabel {
     /// Name of the node.
-    pub node: String,
+    pub(crate) node: String,
 }
 
 /// Two labels, `node` and `role`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct NodeRole {
+pub(crate) struct NodeRole {
     /// Name of the node.
-    pub node: String,
+    pub(crate) node: String,
     /// `stage`, `visitor` or `focus`.
-    pub role: &'static str,
+    pub(crate) role: &'static str,
 }
 
 /// Two labels, `local` and `remote`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LinkLabel {
+pub(crate) struct LinkLabel {
     /// Our domain.
-    pub local: String,
+    pub(crate) local: String,
     /// The peer's domain.
-    pub remote: String,
+    pub(crate) remote: String,
 }
 
 /// All metrics of the signaling roles of one process.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Stanzas received from clients, by kind.
-    pub stanzas_in: Family<Kind, Counter>,
+    pub(crate) stanzas_in: Family<Kind, Counter>,
     /// Stanzas written to clients.
-    pub stanzas_out: Counter,
+    pub(crate) stanzas_out: Counter,
     /// Writes to client sockets.
-    pub socket_writes: Counter,
+    pub(crate) socket_writes: Counter,
     /// Bytes written to client sockets.
-    pub socket_bytes: Counter,
+    pub(crate) socket_bytes: Counter,
     /// Client connections, by transport.
-    pub connections: Family<Kind, Gauge>,
+    pub(crate) connections: Family<Kind, Gauge>,
     /// Streams that wait for their client to come back.
-    pub hibernated: Gauge,
+    pub(crate) hibernated: Gauge,
     /// Resumed streams.
-    pub resumed: Counter,
+    pub(crate) resumed: Counter,
     /// Logins, by kind of host.
-    pub logins: Family<Kind, Counter>,
+    pub(crate) logins: Family<Kind, Counter>,
     /// Tokens presented on hosts that do not check tokens.
-    pub tokens_ignored: Counter,
+    pub(crate) tokens_ignored: Counter,
     /// What was refused or limited, by reason.
-    pub refused: Family<Reason, Counter>,
+    pub(crate) refused: Family<Reason, Counter>,
     /// Connections ended by the server, by reason.
-    pub closed: Family<Reason, Counter>,
+    pub(crate) closed: Family<Reason, Counter>,
     /// Joins to rooms, by node and role.
-    pub joins: Family<NodeRole, Counter>,
+    pub(crate) joins: Family<NodeRole, Counter>,
     /// Occupants, by node and role.
-    pub occupants: Family<NodeRole, Gauge>,
+    pub(crate) occupants: Family<NodeRole, Gauge>,
     /// Rooms, by node.
-    pub rooms: Family<NodeLabel, Gauge>,
+    pub(crate) rooms: Family<NodeLabel, Gauge>,
     /// Joins that wait in a queue of their room, by node.
-    pub queued_joins: Family<NodeLabel, Gauge>,
+    pub(crate) queued_joins: Family<NodeLabel, Gauge>,
     /// State of links: 1 is up.
-    pub links: Family<LinkLabel, Gauge>,
+    pub(crate) links: Family<LinkLabel, Gauge>,
     /// Stanzas waiting for a link.
-    pub link_queue: Family<LinkLabel, Gauge>,
+    pub(crate) link_queue: Family<LinkLabel, Gauge>,
     /// From a broadcast's arrival at a shard until its last write, in seconds.
-    pub fanout_delay: Histogram,
+    pub(crate) fanout_delay: Histogram,
     /// Connections with output that waits for its turn.
-    pub fanout_pending: Gauge,
+    pub(crate) fanout_pending: Gauge,
     /// Connections that wait for their handshake.
-    pub handshakes_waiting: Gauge,
+    pub(crate) handshakes_waiting: Gauge,
     /// Conference requests by outcome.
-    pub conference_requests: Family<Kind, Counter>,
+    pub(crate) conference_requests: Family<Kind, Counter>,
     /// People who wait until a meeting is live.
-    pub queue_waiting: Gauge,
+    pub(crate) queue_waiting: Gauge,
     /// Meetings that became live while people waited.
-    pub queue_announcements: Counter,
+    pub(crate) queue_announcements: Counter,
     /// Requests to a queue service elsewhere, by outcome.
-    pub queue_service: Family<Kind, Counter>,
+    pub(crate) queue_service: Family<Kind, Counter>,
 }
 
 impl Metrics {
     /// Registers all metrics.
-    pub fn register(registry: &mut Registry) -> Arc<Self> {
+    pub(crate) fn register(registry: &mut Registry) -> Arc<Self> {
         let m = Self {
             stanzas_in: Family::default(),
             stanzas_out: Counter::default(),
@@ -166,12 +166,12 @@ impl Metrics {
     }
 
     /// Counts something refused or limited.
-    pub fn refuse(&self, reason: &'static str) {
+    pub(crate) fn refuse(&self, reason: &'static str) {
         self.refused.get_or_create(&Reason { reason }).inc();
     }
 
     /// Counts a connection ended by the server.
-    pub fn close(&self, reason: &'static str) {
+    pub(crate) fn close(&self, reason: &'static str) {
         self.closed.get_or_create(&Reason { reason }).inc();
     }
 }
@@ -189,21 +189,5 @@ impl Local {
         if n > 0 {
             to.inc_by(n);
         }
-    }
-}
-
-/// Adds to an atomic gauge for as long as it lives.
-pub(crate) struct Counted(Arc<AtomicU64>);
-
-impl Counted {
-    pub(crate) fn new(of: &Arc<AtomicU64>) -> Self {
-        of.fetch_add(1, Ordering::Relaxed);
-        Self(of.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -503,7 +503,7 @@ impl Node {
     }
 
     /// A stanza from a link. Its `from` is the peer's by right.
-    pub(crate) async fn from_link(&self, stanza: Stanza) {
+    pub(crate) async fn take_from_link(&self, stanza: Stanza) {
         let Ok(Some(to)) = stanza.to() else { return };
         if let Some(room) = Hub::room_of(&self.rooms, &Origin::Remote, &to, &stanza) {
             let hub = self.hub_of(&room);

@@ -56,7 +56,7 @@ impl TokenError {
     pub(crate) fn failure(&self) -> Failure {
         match self {
             Self::Missing(_) => Failure::not_authorized().text(self.to_string()),
-            _ => Failure::not_allowed(&self.to_string()),
+            _ => Failure::not_allowed(self.to_string()),
         }
     }
 }

@@ -77,11 +77,6 @@ impl Transport {
         let _ = socket2::SockRef::from(&*self.socket).shutdown(std::net::Shutdown::Both);
     }
 
-    /// Whether the bytes are protected.
-    pub(crate) fn is_tls(&self) -> bool {
-        self.tls.is_some()
-    }
-
     /// Starts TLS as the server; the handshake runs inside of reads and writes.
     pub(crate) fn start_tls(&mut self, config: std::sync::Arc<rustls::ServerConfig>) -> Result<(), rustls::Error> {
         let mut tls = ServerConnection::new(config)?;

@@ -124,7 +124,7 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
                 }
                 IncomingOutput::Stanza(s) => {
                     if let Some(node) = links.node.upgrade() {
-                        node.from_link(s).await;
+                        node.take_from_link(s).await;
                     }
                 }
                 IncomingOutput::Answer(s) => links.send(s),

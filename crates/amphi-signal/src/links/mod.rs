@@ -300,7 +300,7 @@ async fn relay(
     while rx.recv_many(&mut batch, 64).await > 0 {
         for s in batch.drain(..) {
             memory.bytes.fetch_sub(s.raw().len(), Ordering::Relaxed);
-            to.from_link(s).await;
+            to.take_from_link(s).await;
         }
         if rx.is_empty()
             && memory.overflowed.swap(false, Ordering::Relaxed)

@@ -313,7 +313,7 @@ async fn run(
                 }
                 OutgoingOutput::Stanza(s) => {
                     if let Some(node) = links.node.upgrade() {
-                        node.from_link(s).await;
+                        node.take_from_link(s).await;
                     }
                 }
                 OutgoingOutput::Failed { reason, unsent } => {

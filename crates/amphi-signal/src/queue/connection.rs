@@ -409,7 +409,7 @@ impl Connection {
     async fn meeting(&self, meeting: &str, endpoint: Option<String>) -> Result<Meeting, Refusal> {
         let claims = match &self.pass {
             Some(Pass::Token(c)) => {
-                if !c.features.as_ref().is_some_and(|f| f.get("list-visitors") == Some(&true)) {
+                if c.features.as_ref().and_then(|f| f.get("list-visitors")) != Some(&true) {
                     return Err(refusal("forbidden", "The token has not the feature list-visitors"));
                 }
                 Some(c)

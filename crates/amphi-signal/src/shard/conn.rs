@@ -336,7 +336,7 @@ impl Conn {
                     scratch.clear();
                     ws::write_header(&mut scratch, ws::PONG, p.len());
                     scratch.extend_from_slice(&p);
-                    self.write(shard, &mut scratch);
+                    self.write(shard, &scratch);
                 }
                 Ok(Some(Incoming::Closed)) => return Err(Stop::Broken),
                 Ok(Some(Incoming::Ended)) => {
@@ -470,7 +470,7 @@ impl Conn {
         let mut scratch = shard.wscratch.borrow_mut();
         scratch.clear();
         self.pack(&mut scratch, bytes);
-        self.write(shard, &mut scratch);
+        self.write(shard, &scratch);
     }
 
     /// Ends the stream with or without an error. The socket is closed by dropping it afterwards.
@@ -489,7 +489,7 @@ impl Conn {
         } else {
             scratch.extend_from_slice(amphi_xmpp::c2s::STREAM_END.as_bytes());
         }
-        self.write(shard, &mut scratch);
+        self.write(shard, &scratch);
         if let Link::Up(t, _) = &*self.link.borrow() {
             t.shutdown();
         }
@@ -558,7 +558,7 @@ impl Conn {
                     outbox.request_sent();
                 }
             }
-            if !self.write(shard, &mut scratch) {
+            if !self.write(shard, &scratch) {
                 break;
             }
         }
@@ -567,7 +567,7 @@ impl Conn {
     }
 
     /// Writes bytes; keeps what the socket does not take. False when the socket is full.
-    fn write(&self, shard: &Shard, bytes: &mut Vec<u8>) -> bool {
+    fn write(&self, shard: &Shard, bytes: &[u8]) -> bool {
         let link = self.link.borrow();
         let Link::Up(t, _) = &*link else { return false };
         let mut rest = self.rest.borrow_mut();
