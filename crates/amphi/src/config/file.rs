@@ -41,7 +41,7 @@ pub struct File {
     pub release_number: Option<String>,
     /// Threads that own connections; one per core when unset.
     pub shards: Option<u32>,
-    /// Workers that share the rooms of a node; one per core when unset.
+    /// Hubs that share the rooms of a node, each on the thread of a shard; one per core when unset.
     pub hubs: Option<u32>,
     /// Addresses to listen on.
     pub listen: ListenFile,
