@@ -518,8 +518,20 @@ fn tcp_stream_is_protected_before_the_login() {
 }
 
 #[test]
-fn starttls_where_it_is_not_offered_ends_the_stream() {
+fn a_trusted_stream_may_do_without_tls_or_ask_for_it() {
     let mut c = Client::new(Framing::Tcp, Security::Trusted, "");
+    let out = c.open("auth.meet.example");
+    assert!(out[1].contains("<mechanism>PLAIN</mechanism>"));
+    assert!(out[1].contains("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"));
+    assert_eq!(
+        c.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")[0],
+        "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+    );
+}
+
+#[test]
+fn starttls_where_it_is_not_offered_ends_the_stream() {
+    let mut c = Client::new(Framing::Tcp, Security::Encrypted, "");
     let out = c.open("auth.meet.example");
     assert!(out[1].contains("<mechanism>PLAIN</mechanism>") && !out[1].contains("starttls"));
     assert_eq!(

@@ -130,7 +130,7 @@ pub struct ListenFile {
     pub s2s: String,
     /// Administration, health and metrics.
     pub admin: String,
-    /// Local addresses on which a client stream counts as encrypted, so that STARTTLS is not offered.
+    /// Local addresses on which a client stream may log in without TLS, which is offered all the same.
     pub secure_interfaces: Vec<String>,
     /// Address under which people reach the front, such as `https://meet.example.com`; printed at start.
     pub public_url: Option<String>,
