@@ -489,3 +489,24 @@ fn kept_lines_are_bounded_by_number_and_bytes() {
     l.groupchat(now, &ann.as_user(), &chat(&"x".repeat(5000)), Some(&chat("big")));
     assert_eq!(count(&mut l, "v2"), 1, "the newest is kept whatever its size");
 }
+
+#[test]
+fn an_answer_to_a_former_life_of_the_room_does_not_count_for_this_one() {
+    let now = Instant::now();
+    let ann = Person::new("ann");
+    let mut former = links_seeded(MainConfig::default(), 1);
+    connected(&mut former, now, "v1", true);
+    let goodbye = iqs(&former.disconnect_vnode(now, "v1")).remove(0);
+    for seed in [0, 2] {
+        let mut l = links_seeded(MainConfig::default(), seed);
+        connected(&mut l, now, "v1", true);
+        // Late, on a link that was slow: the node had no such room any more.
+        let late = x(&format!(
+            "<iq type='error' id='{}' from='{MUC1}' to='meet.example'><error type='cancel'><item-not-found \
+             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>",
+            goodbye.id().unwrap()
+        ));
+        assert!(l.handle_answer(now, &late).is_empty());
+        assert_eq!(l.occupant_joined(now, &ann.as_user(), &presence("Ann")).len(), 1, "the node hears of ann");
+    }
+}

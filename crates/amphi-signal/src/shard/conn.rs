@@ -191,7 +191,7 @@ pub(crate) fn resume(shard: &Rc<Shard>, r: Resumption) {
     let mut scratch = shard.wscratch.borrow_mut();
     scratch.clear();
     conn.pack(&mut scratch, &sm::resumed(version, &previd, conn.inbound.get()));
-    conn.write(shard, &mut scratch);
+    conn.write(shard, &scratch);
     drop(scratch);
     conn.flush(shard);
     let shard = shard.clone();

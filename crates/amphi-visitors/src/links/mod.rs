@@ -165,7 +165,10 @@ pub struct MainLinks {
     lines: Lines,
     nodes: BTreeMap<String, Node>,
     promotions: Promotions,
+    /// Last id of this life of the room, and what all of its ids are above: an answer to a former life, which a link may
+    /// bring late, must not count for this one.
     ids: u64,
+    ids_above: u64,
     syncs: u64,
     langs: TranscriptionLanguages,
 }
@@ -176,8 +179,10 @@ impl MainLinks {
         let vpaas = addr.room.node().starts_with("[vpaas-magic-cookie-");
         let promotions = Promotions::new(config.promotion.clone(), vpaas);
         let lines = Lines::new(config.lines, config.line_bytes);
+        let life = uuid();
+        let ids = u64::from(life.as_u128() as u32) << 16;
         Self {
-            epoch: uuid().to_string(),
+            epoch: life.to_string(),
             addr,
             config,
             uuid,
@@ -186,7 +191,8 @@ impl MainLinks {
             lines,
             nodes: BTreeMap::new(),
             promotions,
-            ids: 0,
+            ids,
+            ids_above: ids,
             syncs: 0,
             langs: TranscriptionLanguages::default(),
         }

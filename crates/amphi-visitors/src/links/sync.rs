@@ -155,6 +155,9 @@ impl MainLinks {
         let Some(n) = iq.id().and_then(|id| id.strip_prefix("vl")?.split_once('/')?.0.parse::<u64>().ok()) else {
             return out;
         };
+        if n <= self.ids_above || n > self.ids {
+            return out;
+        }
         let Ok(Some(from)) = iq.from() else { return out };
         let Some(vnode) = self.vnode_of(from.domain()) else { return out };
         let Some(mut node) = self.nodes.remove(&vnode) else { return out };
