@@ -24,14 +24,19 @@ struct Tools {
     python: PathBuf,
 }
 
-/// Runs all interop tests. Logs stay under the target folder.
+/// Builds the server and runs all interop tests.
+pub(crate) fn build_and_run(tally: &mut Tally) {
+    tally.step("interop: the server", cargo(&["build", "--package", "amphi"]));
+    run(tally);
+}
+
+/// Runs all interop tests against the server that is built. Logs stay under the target folder.
 pub(crate) fn run(tally: &mut Tally) {
     println!("== interop: what the tests need");
     let tools = match tools() {
         Ok(tools) => tools,
         Err(error) => return tally.fail("interop", &format!("{error:#}")),
     };
-    tally.step("interop: the server", cargo(&["build", "--package", "amphi"]));
     let work = target_dir().join("interop");
     let _ = fs::remove_dir_all(&work);
     if let Err(error) = scenarios(tally, &tools, &work) {
