@@ -1,4 +1,4 @@
-//! The IO of the signaling roles: listeners, TLS, shards of connections, workers of rooms, links, the HTTP front.
+//! The IO of the signaling roles: listeners, TLS, shards with connections and hubs, links, the HTTP front.
 //!
 //! ```text
 //! front ──► shard (connections) ──► hub (rooms) ──► shards, links
