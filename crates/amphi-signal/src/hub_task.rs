@@ -96,6 +96,7 @@ impl Outbound {
             joins,
             shards: (0..node.shards.len()).map(|_| Vec::new()).collect(),
             virt: Vec::new(),
+            news: Vec::new(),
             rooms: HashMap::default(),
         }
     }
