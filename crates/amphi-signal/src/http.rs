@@ -36,6 +36,7 @@ pub(crate) struct Http {
     pub(crate) health: Arc<dyn Health>,
     pub(crate) page: &'static str,
     pub(crate) cors_origins: Vec<String>,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) request_bytes: usize,
     pub(crate) bosh: bosh::Gate,
     pub(crate) name: String,
@@ -137,25 +138,66 @@ async fn conference_request(
         return (StatusCode::PAYLOAD_TOO_LARGE, "Bad request: body too large").into_response();
     };
     let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(head::bearer);
-    let peer = forwarded(&headers).or(peer.map(|p| p.0.0)).unwrap_or(IpAddr::from([127, 0, 0, 1]));
-    match &http.focus {
-        FocusAt::Here(focus) => {
-            let answer = match ConferenceRequest::from_json(&body, bearer.as_deref()) {
-                Ok(r) => focus.request(r, peer).await,
-                Err(e) => Err(e),
-            };
-            match answer {
-                Ok(a) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], a.to_json()).into_response(),
-                Err(e) => {
-                    let (status, text) = e.http();
-                    (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), text).into_response()
+    let peer = peer.map_or(IpAddr::from([127, 0, 0, 1]), |p| p.0.0);
+    let peer = forwarded(&headers).filter(|_| http.trusts(peer)).unwrap_or(peer);
+    let a = http.conference_request(body, bearer, peer).await;
+    let status = StatusCode::from_u16(a.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(header::CONTENT_TYPE, a.content_type)], a.body).into_response()
+}
+
+/// An answer to a conference request, whatever server sends it.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    fn text(status: u16, text: impl Into<Bytes>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: text.into() }
+    }
+
+    fn json(body: impl Into<Bytes>) -> Self {
+        Self { status: 200, content_type: "application/json", body: body.into() }
+    }
+}
+
+impl Http {
+    /// Whether this address is a proxy that may speak for others.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.contains(&peer)
+    }
+
+    /// The origin to allow, if it is on the list.
+    pub(crate) fn allowed_origin<'o>(&self, origin: Option<&'o str>) -> Option<&'o str> {
+        origin.filter(|o| self.cors_origins.iter().any(|a| a == "*" || a == o))
+    }
+
+    /// Header with the region of the user.
+    pub(crate) fn region_header(&self) -> &str {
+        &self.bosh.region_header
+    }
+
+    /// Answers a conference request, here or at the focus of another process.
+    pub(crate) async fn conference_request(&self, body: Bytes, bearer: Option<String>, peer: IpAddr) -> Answer {
+        match &self.focus {
+            FocusAt::Here(focus) => {
+                let answer = match ConferenceRequest::from_json(&body, bearer.as_deref()) {
+                    Ok(r) => focus.request(r, peer).await,
+                    Err(e) => Err(e),
+                };
+                match answer {
+                    Ok(a) => Answer::json(a.to_json()),
+                    Err(e) => {
+                        let (status, text) = e.http();
+                        Answer::text(status, text)
+                    }
                 }
             }
-        }
-        FocusAt::There(base) => forward(base, body, bearer, peer).await,
-        FocusAt::Nowhere => {
-            (StatusCode::NOT_FOUND, "Conference requests are not answered here: this process has no focus.")
-                .into_response()
+            FocusAt::There(base) => forward(base, body, bearer, peer).await,
+            FocusAt::Nowhere => {
+                Answer::text(404, "Conference requests are not answered here: this process has no focus.")
+            }
         }
     }
 }
@@ -165,7 +207,7 @@ fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
 }
 
 /// Hands a conference request to the focus of another process.
-async fn forward(base: &str, body: Bytes, bearer: Option<String>, peer: IpAddr) -> Response {
+async fn forward(base: &str, body: Bytes, bearer: Option<String>, peer: IpAddr) -> Answer {
     let host = base.trim_start_matches("http://").trim_end_matches('/');
     let mut req = hyper::Request::post("/conference-request/v1")
         .header(header::HOST, host)
@@ -174,15 +216,14 @@ async fn forward(base: &str, body: Bytes, bearer: Option<String>, peer: IpAddr) 
     if let Some(b) = bearer {
         req = req.header(header::AUTHORIZATION, format!("Bearer {b}"));
     }
-    match req.body(http_body_util::Full::new(body)) {
-        Ok(req) => match call(host, req).await {
-            Ok((status, _, bytes)) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-            Err(e) => {
-                tracing::warn!(error = %e, "The focus is out of reach.");
-                (StatusCode::BAD_GATEWAY, "The focus is out of reach.").into_response()
-            }
-        },
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    let Ok(req) = req.body(http_body_util::Full::new(body)) else { return Answer::text(500, "Internal error") };
+    match call(host, req).await {
+        Ok((StatusCode::OK, _, bytes)) => Answer::json(bytes),
+        Ok((status, _, bytes)) => Answer::text(status.as_u16(), bytes),
+        Err(e) => {
+            tracing::warn!(error = %e, "The focus is out of reach.");
+            Answer::text(502, "The focus is out of reach.")
+        }
     }
 }
 
@@ -207,7 +248,7 @@ async fn cors(State(http): State<Arc<Http>>, request: Request, next: Next) -> Re
     let preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if preflight { StatusCode::OK.into_response() } else { next.run(request).await };
-    let allowed = |o: &HeaderValue| http.cors_origins.iter().any(|a| a == "*" || o.to_str().is_ok_and(|o| o == a));
+    let allowed = |o: &HeaderValue| http.allowed_origin(o.to_str().ok()).is_some();
     if let Some(o) = origin.filter(allowed) {
         let h = response.headers_mut();
         h.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, o);

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use amphi_room::{Counters, Group, Hub, Input, Output, RoomId};
+use amphi_room::{Counters, Hub, Input, Output, RoomId};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 
 use crate::metrics::{NodeLabel, NodeRole};
@@ -17,7 +18,7 @@ const BATCH: usize = 32;
 
 /// Runs one hub of a node until its senders are gone.
 pub(crate) async fn run(node: Arc<Node>, mut hub: Hub, mut rx: mpsc::Receiver<Input>) {
-    let mut out = Outbound::new(node.shards.len());
+    let mut out = Outbound::new(&node);
     let mut batch = Vec::with_capacity(BATCH);
     let mut stats = Stats { at: None, told: Counters::default() };
     loop {
@@ -77,6 +78,8 @@ impl Stats {
 
 /// What waits to be sent to each shard.
 struct Outbound {
+    /// Joins to the stage, to the audience, of the focus.
+    joins: [Counter; 3],
     shards: Vec<Vec<Op>>,
     virt: Vec<Op>,
     /// For the visitor queue, once the occupants have heard it.
@@ -86,9 +89,12 @@ struct Outbound {
 }
 
 impl Outbound {
-    fn new(shards: usize) -> Self {
+    fn new(node: &Node) -> Self {
+        let joins = ["stage", "visitor", "focus"]
+            .map(|role| node.metrics.joins.get_or_create_owned(&NodeRole { node: node.name.clone(), role }));
         Self {
-            shards: (0..shards).map(|_| Vec::new()).collect(),
+            joins,
+            shards: (0..node.shards.len()).map(|_| Vec::new()).collect(),
             virt: Vec::new(),
             news: Vec::new(),
             rooms: HashMap::default(),
@@ -107,12 +113,7 @@ impl Outbound {
         match o {
             Output::Join { room, conn, group } => {
                 let shard = shard_of(conn);
-                let role = match group {
-                    Group::Stage => "stage",
-                    Group::Audience => "visitor",
-                    Group::Focus => "focus",
-                };
-                node.metrics.joins.get_or_create(&NodeRole { node: node.name.clone(), role }).inc();
+                self.joins[group as usize].inc();
                 *self.rooms.entry(room).or_default().entry(shard).or_default() += 1;
                 self.push(shard, Op::Join(room, conn, group));
             }

@@ -340,6 +340,7 @@ impl Server {
             health,
             page: settings.page,
             cors_origins: settings.cors_origins,
+            trusted_proxies: settings.front.as_ref().map(|f| f.settings.trusted_proxies.clone()).unwrap_or_default(),
             request_bytes: 64 * 1024,
             bosh: bosh::Gate {
                 main: main.clone(),
@@ -357,6 +358,7 @@ impl Server {
                 vnodes,
                 shards: shards.clone(),
                 router: http::front(app.clone()),
+                app: app.clone(),
                 tls: f.tls.then(|| front_tls.clone()),
                 metrics: metrics.clone(),
                 addresses: Arc::new(Addresses::new(settings.addresses)),

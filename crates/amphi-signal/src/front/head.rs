@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// Bytes of a request head at most.
-const MAX_HEAD: usize = 16 * 1024;
+pub(super) const MAX_HEAD: usize = 16 * 1024;
 
 /// What the front needs to know of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,14 @@ pub(crate) struct Head {
     pub(crate) user_agent: Option<String>,
     /// First address of `X-Forwarded-For`.
     pub(crate) forwarded_for: Option<std::net::IpAddr>,
+    /// The method is `POST`.
+    pub(crate) post: bool,
+    pub(crate) content_length: Option<usize>,
+    /// The body is chunked, compressed or waits for a go-ahead.
+    pub(crate) special: bool,
+    /// The client wants no further answer on this connection.
+    pub(crate) close: bool,
+    pub(crate) origin: Option<String>,
 }
 
 /// A WebSocket upgrade.
@@ -57,7 +65,7 @@ pub(crate) async fn read(
     }
 }
 
-fn parse(buf: &[u8], region_header: &str) -> Result<Option<Head>, httparse::Error> {
+pub(super) fn parse(buf: &[u8], region_header: &str) -> Result<Option<Head>, httparse::Error> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut req = httparse::Request::new(&mut headers);
     let len = match req.parse(buf)? {
@@ -84,9 +92,21 @@ fn parse(buf: &[u8], region_header: &str) -> Result<Option<Head>, httparse::Erro
             n if n.eq_ignore_ascii_case("x-forwarded-for") => {
                 head.forwarded_for = value.split(',').next().and_then(|a| a.trim().parse().ok());
             }
+            n if n.eq_ignore_ascii_case("content-length") => match value.trim().parse() {
+                Ok(n) => head.content_length = Some(n),
+                Err(_) => head.special = true,
+            },
+            n if ["transfer-encoding", "expect", "content-encoding"].iter().any(|s| n.eq_ignore_ascii_case(s)) => {
+                head.special = true;
+            }
+            n if n.eq_ignore_ascii_case("connection") => head.close = value.eq_ignore_ascii_case("close"),
+            n if n.eq_ignore_ascii_case("origin") => head.origin = Some(value.into_owned()),
             _ => {}
         }
     }
+    head.post = req.method == Some("POST");
+    // HTTP/1.0 has its own rules for keeping connections.
+    head.special |= req.version != Some(1);
     if websocket && req.method == Some("GET") {
         head.upgrade = key.map(|key| Upgrade { key, xmpp, stomp });
     }
@@ -179,6 +199,20 @@ mod tests {
         assert_eq!((h.bearer.as_deref(), h.region.as_deref()), (Some("t.t.t"), Some("eu")));
         assert!(parse(&text[..100], "x").unwrap().is_none());
         assert!(parse(b"\x16\x03\x01\x02", "x").is_err());
+    }
+
+    #[test]
+    fn a_plain_post_is_told_from_a_special_one() {
+        let head = |more: &str| {
+            let text = format!("POST /conference-request/v1?room=a HTTP/1.1\r\nHost: x\r\n{more}\r\n\r\n");
+            parse(text.as_bytes(), "r").unwrap().unwrap()
+        };
+        let h = head("Content-Length: 12\r\nOrigin: https://a.example\r\nConnection: close");
+        assert!(h.post && h.close && !h.special);
+        assert_eq!((h.content_length, h.origin.as_deref()), (Some(12), Some("https://a.example")));
+        assert!(head("Transfer-Encoding: chunked").special);
+        assert!(head("Content-Length: x").special);
+        assert!(head("Expect: 100-continue").special);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! it lives.
 
 pub(crate) mod head;
+mod request;
 pub(crate) mod ws;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::addresses::Addresses;
+use crate::http::Http;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::queue::{self, Queue};
@@ -73,6 +75,7 @@ pub(crate) struct Front {
     pub(crate) vnodes: HashMap<String, Target>,
     pub(crate) shards: Arc<Shards>,
     pub(crate) router: axum::Router,
+    pub(crate) app: Arc<Http>,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) addresses: Arc<Addresses>,
@@ -158,7 +161,7 @@ impl Front {
         }
         if !self.is_upgrade(&head) {
             drop(turn);
-            Box::pin(self.http(Prefixed::new(buf.freeze(), socket), peer)).await;
+            Box::pin(self.http(socket, peer, head, buf)).await;
             return;
         }
         if let Some(new) = Box::pin(self.upgrade(Socket::Plain(socket), head, buf, peer, turn)).await {
@@ -186,7 +189,7 @@ impl Front {
         }
         if !self.is_upgrade(&head) {
             drop(turn);
-            self.http(Prefixed::new(buf.freeze(), stream), peer).await;
+            self.http(stream, peer, head, buf).await;
             return;
         }
         let Some(new) = self.upgrade(Socket::Tls(Box::new(stream)), head, buf, peer, turn).await else { return };
@@ -323,8 +326,21 @@ impl Front {
         })
     }
 
-    async fn http(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: IpAddr) {
-        serve_http(io, self.router.clone(), peer, self.settings.head_timeout).await;
+    async fn http(
+        &self,
+        mut io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: IpAddr,
+        head: Head,
+        mut buf: BytesMut,
+    ) {
+        let time = self.settings.head_timeout;
+        if request::fits(&head, self.app.request_bytes) {
+            match request::serve(&mut io, &self.app, peer, head, buf, time).await {
+                Ok(request::Served::Other(rest)) => buf = rest,
+                Ok(request::Served::Closed) | Err(_) => return,
+            }
+        }
+        serve_http(Prefixed::new(buf.freeze(), io), self.router.clone(), peer, time).await;
     }
 }
 

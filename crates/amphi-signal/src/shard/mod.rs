@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 use amphi_room::{Broadcast, ConnId, Group, RoomId};
 use amphi_stanza::Frame;
 use bytes::{Bytes, BytesMut};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 
-use crate::metrics::{Local, Metrics};
+use crate::metrics::{Kind, Local, Metrics};
 use crate::node::Node;
 use crate::transport::{RawTransport, Transport};
 pub(crate) use conn::Conn;
@@ -240,6 +241,8 @@ pub(crate) struct Shard {
     pub(crate) index: u8,
     pub(crate) settings: Arc<ShardSettings>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Received stanzas: messages, presences, IQs.
+    received: [Counter; 3],
     conns: RefCell<HashMap<ConnId, Rc<Conn>, foldhash::fast::RandomState>>,
     members: RefCell<Members>,
     /// Connections to write to as soon as the current batch is taken in.
@@ -260,6 +263,7 @@ impl Shard {
         let shard = Rc::new(Self {
             index,
             settings,
+            received: ["message", "presence", "iq"].map(|kind| metrics.stanzas_in.get_or_create_owned(&Kind { kind })),
             metrics,
             conns: RefCell::default(),
             members: RefCell::default(),
