@@ -153,6 +153,8 @@ pub fn xml(data: &[u8]) {
         }
         // A replacement character may be in a name (XML 1.0 §2.3), but not for `rxml`.
         (Ok(_), Err(_)) if text.windows(3).any(|w| w == "\u{fffd}".as_bytes()) => {}
+        // A carriage return at the beginning of an attribute's value is one that `rxml` refuses.
+        (Ok(_), Err(_)) if lone_return(text) => {}
         (Ok(s), Err(e)) => panic!("accepted: {s}: {e}"),
         (Err(_), Err(_)) => {}
     }
