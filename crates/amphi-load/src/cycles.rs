@@ -33,8 +33,12 @@ impl Run {
         if metrics.as_ref().is_some_and(|url| url.tls) {
             anyhow::bail!("--metrics: only http is spoken");
         }
-        // Rooms of others, if there are any, stay.
-        let before = metrics.as_ref().map(|url| gauge::read(url, &self.args.rooms_gauge)).transpose()?;
+        // Rooms of others, if there are any, stay. A server that has had no room may not show the gauge yet.
+        let before = metrics
+            .as_ref()
+            .map(|url| gauge::read(url, &self.args.rooms_gauge))
+            .transpose()?
+            .map(Option::unwrap_or_default);
         let mut rooms = Rooms {
             rooms: self.rooms.len() as u64,
             people,
@@ -147,7 +151,8 @@ impl Run {
         loop {
             if let Some((url, before)) = gauge {
                 match gauge::read(url, &self.args.rooms_gauge) {
-                    Ok(rooms) => {
+                    Ok(None) => self.counted.error("metrics: no such gauge of rooms"),
+                    Ok(Some(rooms)) => {
                         cycle.rooms_left = Some((rooms - before).max(0.0) as u64);
                         if rooms <= before {
                             cycle.emptied_seconds = Some(began.elapsed().as_secs_f64());

@@ -12,8 +12,8 @@ use crate::{http, url::Url};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The sum of a gauge over all its labels.
-pub(crate) fn read(url: &Url, name: &str) -> anyhow::Result<f64> {
+/// The sum of a gauge over all its labels; `None` when the page does not have it.
+pub(crate) fn read(url: &Url, name: &str) -> anyhow::Result<Option<f64>> {
     let to = (url.host.as_str(), url.port).to_socket_addrs()?.next().context("metrics: host has no address")?;
     let mut socket = TcpStream::connect_timeout(&to, PATIENCE).context("metrics")?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -24,8 +24,7 @@ pub(crate) fn read(url: &Url, name: &str) -> anyhow::Result<f64> {
         match http::answer(&data) {
             Ok(None) => {}
             Ok(Some(answer)) if answer.status == 200 => {
-                let text = String::from_utf8_lossy(&answer.body);
-                return sum(&text, name).with_context(|| format!("metrics: no gauge {name}"));
+                return Ok(sum(&String::from_utf8_lossy(&answer.body), name));
             }
             Ok(Some(answer)) => bail!("metrics: HTTP {}", answer.status),
             Err(why) => bail!("metrics: {why}"),
