@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::ArgPredicate};
 
 /// Arguments of `load`.
 #[derive(Args, Clone, Debug)]
@@ -55,14 +55,32 @@ pub struct SignalingArgs {
     /// URL of one visitor node, as v1=ws://host:port/path; others get ?vnode= on the main URL.
     #[arg(long, value_name = "NODE=URL")]
     pub vnode_url: Vec<String>,
-    /// Room [default: a new one].
+    /// Room [default: a new one]; with --rooms the beginning of their names.
     #[arg(long)]
     pub room: Option<String>,
-    /// Participants on stage.
+    /// So many rooms at once instead of one: all join, everybody sends one line, all leave, again and again.
+    #[arg(long, value_name = "N", conflicts_with_all = ["probe", "bare", "presence", "audience_chat", "hold", "lines"])]
+    pub rooms: Option<u32>,
+    /// With --rooms: how often they fill and empty.
+    #[arg(long, default_value_t = 1, requires = "rooms")]
+    pub cycles: u32,
+    /// With --rooms: most seconds to wait until the server's rooms are gone; without --metrics the whole pause.
+    #[arg(long, default_value_t = 5.0, requires = "rooms")]
+    pub pause: f64,
+    /// With --rooms: URL of the server's metrics, whose gauge of rooms tells when they are gone.
+    #[arg(long, value_name = "URL", requires = "rooms")]
+    pub metrics: Option<String>,
+    /// Name of that gauge.
+    #[arg(long, default_value = "amphi_rooms", requires = "metrics")]
+    pub rooms_gauge: String,
+    /// Start all joins at once (after the stage's; with --rooms those of whole rooms, their first members ahead).
+    #[arg(long, conflicts_with_all = ["rate", "concurrency", "probe"])]
+    pub storm: bool,
+    /// Participants on stage (with --rooms: in each room).
     #[arg(long, default_value_t = 2)]
     pub stage: u32,
-    /// Visitors.
-    #[arg(long, default_value_t = 100)]
+    /// Visitors [default with --rooms: 0, in each room].
+    #[arg(long, default_value_t = 100, default_value_if("rooms", ArgPredicate::IsPresent, "0"))]
     pub audience: u32,
     /// Joins started per second; without it as fast as --concurrency allows.
     #[arg(long)]
@@ -70,7 +88,8 @@ pub struct SignalingArgs {
     /// Most joins under way at once.
     #[arg(long, default_value_t = 50)]
     pub concurrency: usize,
-    /// Seconds of rest after joining, in which the cost of holding is measured.
+    /// Seconds of rest after joining, in which the cost of holding is measured; with --rooms: after the rooms are gone,
+    /// in which the floor of memory is measured.
     #[arg(long, default_value_t = 5.0)]
     pub settle: f64,
     /// Seconds to stay at the end.
@@ -79,7 +98,7 @@ pub struct SignalingArgs {
     /// Chat lines from the stage.
     #[arg(long, default_value_t = 10)]
     pub lines: u64,
-    /// Lines per second; 0: all at once.
+    /// Lines per second (with --rooms: in each room); 0: all at once.
     #[arg(long, default_value_t = 2.0)]
     pub line_rate: f64,
     /// Length of a line.
@@ -103,9 +122,9 @@ pub struct SignalingArgs {
     /// Source addresses, used in turn, so that ports do not run out.
     #[arg(long, value_delimiter = ',')]
     pub sources: Vec<IpAddr>,
-    /// Most connections for conference requests.
-    #[arg(long, default_value_t = 64)]
-    pub http_connections: usize,
+    /// Most connections for conference requests [default: 64; with --storm one for every client].
+    #[arg(long)]
+    pub http_connections: Option<usize>,
     /// Processes of the server whose CPU time and memory are sampled.
     #[arg(long, value_delimiter = ',')]
     pub server_pid: Vec<u32>,

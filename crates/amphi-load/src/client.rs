@@ -50,6 +50,13 @@ pub(crate) enum Input<'a> {
     Connected,
     /// The transport could not be had.
     Refused(&'a str),
+    /// A connection could not even be begun, for the transport or the conference request.
+    Undialed {
+        /// Reason.
+        why: &'a str,
+        /// The generator's machine is at fault, not the peer.
+        own: bool,
+    },
     /// Bytes from the transport.
     Bytes(&'a [u8]),
     /// The transport is gone.
@@ -254,6 +261,7 @@ impl Client {
         match input {
             Input::Start => {
                 self.started = now;
+                (self.attempts, self.not_ready) = (0, 0);
                 self.begin(now, scene, sink);
             }
             Input::Answer { status, body } if self.state == State::Asking => match status {
@@ -273,6 +281,11 @@ impl Client {
             Input::Connected if self.state == State::Connecting => self.upgrade(sink),
             Input::Refused(why) if self.state == State::Connecting => {
                 sink.stats.refused += 1;
+                self.retry(now, why, scene, sink);
+            }
+            Input::Undialed { why, own } if matches!(self.state, State::Connecting | State::Asking) => {
+                let count = if own { &mut sink.stats.own_errors } else { &mut sink.stats.refused };
+                *count += 1;
                 self.retry(now, why, scene, sink);
             }
             Input::Bytes(bytes) if self.connected => {

@@ -2,6 +2,7 @@
 //! conference requests. It owns sockets, timers and the clock; what clients do is in `client`.
 
 mod control;
+mod departure;
 mod requests;
 mod ticker;
 
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use control::{Command, Mailbox, Pace, Shared};
+pub(crate) use control::{Command, Group, Mailbox, Pace, Shared};
 use ticker::Ticker;
 
 use mio::{Events, Poll, Token, Waker};
@@ -22,27 +23,22 @@ use rustls::ClientConfig;
 use slab::Slab;
 
 use crate::{
-    client::{Client, Input, Nanos, Output, Role, Scene, Sink},
-    script::Script,
-    stats::{Board, Stats},
-    transport::{Progress, Transport, refusal},
+    client::{Client, Input, Nanos, Output, Role, Sink},
+    seats::{RoomScene, Seat},
+    stats::Stats,
+    transport::{Progress, Transport, is_own_fault, refusal},
     url::Url,
 };
 
 const WAKER: Token = Token(usize::MAX - 1);
 const HTTP_BASE: usize = 1 << 40;
 const READ_BUFFER: usize = 256 << 10;
-/// How long a thread that stops waits for the server to close its side, and for how long without any sign of it.
-const FAREWELL: Duration = Duration::from_secs(3);
-const FAREWELL_SILENCE: Duration = Duration::from_millis(300);
 
 /// What every thread gets besides its clients.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
-    /// Common to the run.
-    pub(crate) script: Arc<Script>,
-    /// Numbers sent.
-    pub(crate) board: Arc<Board>,
+    /// Rooms of the run.
+    pub(crate) rooms: Arc<[RoomScene]>,
     /// Live counters.
     pub(crate) shared: Arc<Shared>,
     /// Zero of the clock.
@@ -57,6 +53,12 @@ pub(crate) struct Surroundings {
 
 struct Slot {
     client: Client,
+    room: usize,
+    opener: bool,
+    /// Its client has left; the server has yet to close.
+    leaving: bool,
+    /// When the connection was begun that does not stand yet.
+    dialed: Option<Nanos>,
     transport: Option<Transport>,
     /// Deadline that stands in the heap.
     scheduled: Nanos,
@@ -88,6 +90,7 @@ pub(crate) struct Engine {
     pace: Pace,
     next_start: Nanos,
     under_way: usize,
+    connecting: u64,
     next_source: usize,
     lines: Ticker,
     presences: Ticker,
@@ -97,19 +100,28 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// A thread for these clients; `speakers` of the audience are the clients with a number on the board.
-    pub(crate) fn new(around: Surroundings, clients: Vec<(Client, bool)>) -> io::Result<Self> {
+    /// A thread for these clients.
+    pub(crate) fn new(around: Surroundings, seats: Vec<Seat>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (mut lines, mut chat) = (Ticker::default(), Ticker::default());
-        let mut slots = Vec::with_capacity(clients.len());
-        for (at, (client, speaks)) in clients.into_iter().enumerate() {
+        let mut slots = Vec::with_capacity(seats.len());
+        for (at, Seat { client, room, opener, speaks }) in seats.into_iter().enumerate() {
             match client.role() {
                 Role::Stage => lines.who.push(at),
                 Role::Audience if speaks => chat.who.push(at),
                 Role::Audience => {}
             }
-            slots.push(Slot { client, transport: None, scheduled: Nanos::MAX, generation: 0 });
+            slots.push(Slot {
+                client,
+                room,
+                opener,
+                leaving: false,
+                dialed: None,
+                transport: None,
+                scheduled: Nanos::MAX,
+                generation: 0,
+            });
         }
         let presences = lines.clone();
         Ok(Self {
@@ -127,6 +139,7 @@ impl Engine {
             pace: Pace { rate: 0.0, concurrency: 1 },
             next_start: 0,
             under_way: 0,
+            connecting: 0,
             next_source: 0,
             lines,
             presences,
@@ -200,9 +213,13 @@ impl Engine {
     fn obey(&mut self, command: Command) {
         let now = self.now();
         match command {
-            Command::Join(role, pace) => {
-                let wanted = (0..self.slots.len()).filter(|&at| self.slots[at].client.role() == role);
-                self.waiting.extend(wanted);
+            Command::Join(group, pace) => {
+                let wanted = |slot: &Slot| match group {
+                    Group::Role(role) => slot.client.role() == role,
+                    Group::Openers => slot.opener,
+                    Group::Others => !slot.opener,
+                };
+                self.waiting.extend((0..self.slots.len()).filter(|&at| wanted(&self.slots[at])));
                 self.pace = pace;
                 self.next_start = now;
             }
@@ -212,6 +229,7 @@ impl Engine {
                 let rate = each * self.chat.who.len() as f64;
                 self.chat.start(now, if rate > 0.0 { u64::MAX } else { 0 }, rate);
             }
+            Command::Leave(counted) => self.leave(&counted),
             Command::Stop => {}
         }
     }
@@ -270,8 +288,9 @@ impl Engine {
     /// Feeds a client and does what it wants.
     fn feed(&mut self, at: usize, input: Input<'_>) {
         let now = self.now();
-        let scene = Scene { script: &self.around.script, board: &self.around.board };
-        self.slots[at].client.handle(now, input, scene, &mut self.sink);
+        let slot = &mut self.slots[at];
+        let scene = self.around.rooms[slot.room].scene();
+        slot.client.handle(now, input, scene, &mut self.sink);
         self.settle(at);
     }
 
@@ -310,12 +329,20 @@ impl Engine {
             }
             Output::Connect => {
                 let place = Arc::clone(self.slots[at].client.place());
+                // A connection that its client has left, and that the server keeps, is in the way now.
+                self.hang_up(at);
                 match self.dial(&place.url, Token(at)) {
                     Ok(transport) => {
-                        self.slots[at].transport = Some(transport);
-                        self.slots[at].generation += 1;
+                        let now = self.now();
+                        let slot = &mut self.slots[at];
+                        slot.transport = Some(transport);
+                        slot.generation += 1;
+                        slot.dialed = Some(now);
+                        self.connecting += 1;
+                        let most = &mut self.sink.stats.most_connecting;
+                        *most = self.connecting.max(*most);
                     }
-                    Err(e) => self.feed(at, Input::Refused(&refusal(&e))),
+                    Err(e) => self.undialed(at, &e),
                 }
             }
             Output::Close => self.hang_up(at),
@@ -336,7 +363,26 @@ impl Engine {
         }
     }
 
+    fn room(&self, at: usize) -> &RoomScene {
+        &self.around.rooms[self.slots[at].room]
+    }
+
+    fn undialed(&mut self, at: usize, e: &io::Error) {
+        self.feed(at, Input::Undialed { why: &refusal(e), own: is_own_fault(e) });
+    }
+
+    /// The connection of a slot stands or has come to nothing.
+    fn dialed(&mut self, at: usize) -> Option<Nanos> {
+        let began = self.slots[at].dialed.take()?;
+        self.connecting = self.connecting.saturating_sub(1);
+        Some(began)
+    }
+
     fn hang_up(&mut self, at: usize) {
+        self.dialed(at);
+        if std::mem::take(&mut self.slots[at].leaving) {
+            self.around.shared.leaving.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(mut transport) = self.slots[at].transport.take() {
             // What still waits is lost with the connection; the peer sees it close either way.
             let _ = transport.flush();
@@ -355,13 +401,21 @@ impl Engine {
                 to
             }
         };
-        let from = if self.around.sources.is_empty() {
-            None
-        } else {
-            self.next_source = (self.next_source + 1) % self.around.sources.len();
-            Some(self.around.sources[self.next_source])
-        };
         let tls = url.tls.then_some((&self.around.tls, url.host.as_str()));
+        let sources = self.around.sources.len();
+        // A source without free ports is passed over as long as another one has some.
+        for _ in 1..sources {
+            self.next_source = (self.next_source + 1) % sources;
+            let from = Some(self.around.sources[self.next_source]);
+            match Transport::connect(to, from, tls, self.poll.registry(), token) {
+                Err(e) if matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse) => {}
+                done => return done,
+            }
+        }
+        let from = (sources > 0).then(|| {
+            self.next_source = (self.next_source + 1) % sources;
+            self.around.sources[self.next_source]
+        });
         Transport::connect(to, from, tls, self.poll.registry(), token)
     }
 
@@ -372,7 +426,13 @@ impl Engine {
                 self.hang_up(at);
                 return self.feed(at, Input::Refused(&why));
             }
-            Progress::Connected => self.feed(at, Input::Connected),
+            Progress::Connected => {
+                if let Some(began) = self.dialed(at) {
+                    let took = self.now().saturating_sub(began);
+                    self.sink.stats.connect.record(took);
+                }
+                self.feed(at, Input::Connected);
+            }
             Progress::Same => {}
         }
         let generation = self.slots[at].generation;
@@ -409,58 +469,5 @@ impl Engine {
             }
         }
         self.buffer = buffer;
-    }
-
-    /// Takes stock, lets everybody leave, and waits a little for the server to close.
-    fn stop(mut self) -> Stats {
-        for at in 0..self.slots.len() {
-            let (chat, presence) = self.slots[at].client.missing(&self.around.board);
-            self.sink.stats.chat.missing += chat;
-            self.sink.stats.presence.missing += presence;
-        }
-        let stats = self.sink.stats.clone();
-        let scene = Scene { script: &self.around.script, board: &self.around.board };
-        let mut open = 0;
-        for slot in &mut self.slots {
-            slot.client.handle(0, Input::Leave, scene, &mut self.sink);
-            if let Some(transport) = &mut slot.transport {
-                let _ = transport.write(&self.sink.bytes);
-                open += 1;
-            }
-            self.sink.bytes.clear();
-            self.sink.outputs.clear();
-        }
-        let until = Instant::now() + FAREWELL;
-        let mut events = Events::with_capacity(4_096);
-        while open > 0 {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero()
-                || self.poll.poll(&mut events, Some(left.min(FAREWELL_SILENCE))).is_err()
-                || events.is_empty()
-            {
-                break;
-            }
-            for event in &events {
-                let Some(slot) = self.slots.get_mut(event.token().0) else { continue };
-                let Some(transport) = &mut slot.transport else { continue };
-                let _ = transport.flush();
-                loop {
-                    match transport.read(&mut self.buffer) {
-                        Ok(Some((n, more))) if n > 0 => {
-                            if !more {
-                                break;
-                            }
-                        }
-                        Ok(None) => break,
-                        _ => {
-                            slot.transport = None;
-                            open -= 1;
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-        stats
     }
 }

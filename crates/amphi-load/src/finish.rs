@@ -3,7 +3,7 @@
 use crate::{
     engine::Command,
     marker::Carrier,
-    report::{Fanout, Joins, Report, Sample, Traffic},
+    report::{Fanout, Joins, Report, Sample, Storm, Traffic},
     run::{AudienceMarks, PART, Run},
     stats::Stats,
 };
@@ -15,10 +15,11 @@ impl Run {
         let mut stats = Stats::default();
         for thread in self.threads.drain(..) {
             match thread.join() {
-                Ok(counted) => stats.merge(&counted),
+                Ok(counted) => stats.merge_thread(&counted),
                 Err(_) => self.problems.push("a thread of the generator panicked".into()),
             }
         }
+        stats.merge(&self.counted);
         self.bar.finish_and_clear();
         self.joining(&stats);
         if let Some(marks) = self.audience_marks.take() {
@@ -28,14 +29,15 @@ impl Run {
         self.generator.seconds = last.map_or(0.0, |s| s.t);
         self.generator.cpu_seconds = last.and_then(|s| s.generator_cpu);
         self.server.idle_cpu_percent = self.idle.map(|rate| rate * 100.0);
-        let chat = Fanout::new(self.board.total(Carrier::Chat), &stats.chat);
-        let presence = Fanout::new(self.board.total(Carrier::Presence), &stats.presence);
+        let chat = Fanout::new(self.sent_so_far(Carrier::Chat), &stats.chat);
+        let presence = Fanout::new(self.sent_so_far(Carrier::Presence), &stats.presence);
         self.judge(&stats, &chat, &presence);
+        let storm = self.args.storm.then(|| self.storm(&stats));
         Ok(Report {
             ok: self.problems.is_empty(),
             problems: self.problems,
-            run: format!("{:08x}", self.script.run),
-            room: self.script.room.clone(),
+            run: format!("{:08x}", self.rooms[0].script.run),
+            room: self.rooms[0].script.room.clone(),
             url: self.args.url,
             joins: self.joins,
             chat,
@@ -44,6 +46,8 @@ impl Run {
             server: self.server,
             generator: self.generator,
             bare: self.comparison,
+            storm,
+            rooms: self.many_rooms,
             errors: stats.errors,
             traffic: Traffic {
                 stanzas: stats.stanzas,
@@ -56,6 +60,7 @@ impl Run {
                 history: stats.history,
                 checked: stats.checked,
                 malformed: stats.malformed,
+                strays: stats.strays,
             },
             samples: self.samples,
         })
@@ -74,6 +79,28 @@ impl Run {
             nodes: stats.nodes.clone(),
             ..std::mem::take(&mut self.joins)
         };
+    }
+
+    /// What the boards of all rooms show as sent.
+    pub(crate) fn sent_so_far(&self, carrier: Carrier) -> u64 {
+        self.rooms.iter().map(|room| room.board.total(carrier)).sum()
+    }
+
+    fn storm(&self, stats: &Stats) -> Storm {
+        let j = &self.joins;
+        let (at_once, seconds) = match &self.many_rooms {
+            Some(r) => (r.rooms * r.people, r.cycles.iter().map(|c| c.join_seconds).fold(0.0, f64::max)),
+            None => (j.audience, j.seconds),
+        };
+        Storm {
+            at_once,
+            most_connecting: stats.most_connecting,
+            refused_connections: stats.refused,
+            own_errors: stats.own_errors,
+            all_in_seconds: (j.joined == j.stage + j.audience).then_some(seconds),
+            connect: stats.connect.summary(),
+            join: j.latency.clone(),
+        }
     }
 
     /// What a join and a held visitor cost.
@@ -139,6 +166,8 @@ impl Run {
             (presence.duplicated, "presences duplicated"),
             (presence.out_of_order, "presences out of order"),
             (stats.malformed, "malformed frames or counts"),
+            (stats.strays, "lines or presences in a wrong room"),
+            (stats.own_errors, "connections that the generator could not open"),
         ];
         self.problems.extend(counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
         let unsent = self.args.lines.saturating_sub(chat.sent) + self.args.presence.saturating_sub(presence.sent);

@@ -5,9 +5,11 @@
 mod args;
 mod bare;
 mod client;
+mod cycles;
 mod engine;
 mod finish;
 mod frame;
+mod gauge;
 mod histogram;
 mod http;
 mod marker;
@@ -16,6 +18,7 @@ mod report;
 mod run;
 mod scan;
 mod script;
+mod seats;
 mod stats;
 mod strict;
 mod track;
@@ -30,7 +33,9 @@ use std::process::ExitCode;
 pub use args::{BareClientArgs, BareServerArgs, LoadArgs, LoadCommand, SignalingArgs};
 pub use bare::Turn;
 pub use histogram::Latency;
-pub use report::{Comparison, ComparisonTurn, Fanout, Generator, Joins, Report, Sample, Server, Traffic};
+pub use report::{
+    Comparison, ComparisonTurn, Cycle, Fanout, Generator, Joins, Report, Rooms, Sample, Server, Storm, Traffic,
+};
 pub use run::run_signaling;
 
 /// Runs a command of `load`: blocks until it is through, prints the report, and tells success by the exit code.

@@ -4,6 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
+mod cycles;
+
+pub use cycles::{Cycle, Rooms, Storm};
+
 use crate::{bare::Turn, histogram::Latency, stats::Deliveries};
 
 /// The whole report.
@@ -33,6 +37,10 @@ pub struct Report {
     pub generator: Generator,
     /// Comparison with bare writes.
     pub bare: Option<Comparison>,
+    /// Many rooms that fill and empty.
+    pub rooms: Option<Rooms>,
+    /// All at once.
+    pub storm: Option<Storm>,
     /// Errors by kind, those included after which a client tried again.
     pub errors: BTreeMap<String, u64>,
     /// Traffic and protocol counts.
@@ -190,6 +198,8 @@ pub struct Traffic {
     pub checked: u64,
     /// Malformed frames.
     pub malformed: u64,
+    /// Marked stanzas that came to another room than they were sent to.
+    pub strays: u64,
 }
 
 /// The server against bare writes.
@@ -308,6 +318,12 @@ impl fmt::Display for Report {
         }
         latency(f, "join", &j.latency)?;
         latency(f, "join after admission", &j.entry)?;
+        if let Some(storm) = &self.storm {
+            storm.write(f)?;
+        }
+        if let Some(rooms) = &self.rooms {
+            rooms.write(f)?;
+        }
         fanout(f, "chat", &self.chat)?;
         fanout(f, "presence", &self.presence)?;
         latency(f, "own echo", &self.echo)?;

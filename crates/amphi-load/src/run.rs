@@ -15,11 +15,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::{
     args::SignalingArgs,
     bare::Bare,
-    client::{Client, Role},
-    engine::{Command, Engine, Mailbox, Pace, Shared, Surroundings},
+    client::Role,
+    engine::{Command, Engine, Group, Mailbox, Pace, Shared, Surroundings},
     process::{self, CpuClock},
-    report::{Comparison, ComparisonTurn, Generator, Joins, Report, Sample, Server},
+    report::{Comparison, ComparisonTurn, Cycle, Generator, Joins, Report, Rooms, Sample, Server},
     script::{Admission, Script},
+    seats::{self, RoomScene},
     stats::{Board, Stats},
     transport,
     url::Url,
@@ -29,6 +30,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(20);
 /// Descriptors that a run needs besides its clients.
 const SPARE_DESCRIPTORS: u64 = 200;
+/// Most rooms at once.
+const MAX_ROOMS: u32 = 10_000;
 /// Size of the first and last part of the audience whose cost is told apart.
 pub(crate) const PART: u64 = 1_000;
 
@@ -45,6 +48,10 @@ pub fn run_signaling(args: &SignalingArgs) -> anyhow::Result<Report> {
         args.bare = false;
     }
     check(&args)?;
+    if let Some(rooms) = args.rooms {
+        args.lines = u64::from(rooms) * u64::from(args.stage) * u64::from(args.cycles);
+        args.presence = 0;
+    }
     let mut run = Run::start(args)?;
     run.course()?;
     run.finish()
@@ -57,19 +64,54 @@ fn check(args: &SignalingArgs) -> anyhow::Result<()> {
     if args.rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
         bail!("--rate must be above 0; leave it out to join as fast as --concurrency allows");
     }
-    for (name, value) in
-        [("settle", args.settle), ("hold", args.hold), ("join-timeout", args.join_timeout), ("drain", args.drain)]
-    {
+    if args.rooms.is_some_and(|n| n == 0 || n > MAX_ROOMS) || args.cycles == 0 {
+        bail!("--rooms must be from 1 to {MAX_ROOMS}, --cycles above 0");
+    }
+    for (name, value) in [
+        ("settle", args.settle),
+        ("hold", args.hold),
+        ("join-timeout", args.join_timeout),
+        ("drain", args.drain),
+        ("pause", args.pause),
+    ] {
         // A week; beyond lies only what a typing mistake can mean.
         if !(0.0..=604_800.0).contains(&value) {
             bail!("--{name} {value}: must be from 0 to 604800 seconds");
         }
     }
-    let wanted = u64::from(args.stage) + u64::from(args.audience) + SPARE_DESCRIPTORS;
+    let requests = if args.conference_request.is_some() { http_connections(args) as u64 } else { 0 };
+    let wanted = people(args) + requests.min(people(args)) + SPARE_DESCRIPTORS;
     if process::descriptor_limit().is_some_and(|limit| limit < wanted) {
         bail!("{wanted} descriptors are needed: raise the limit (ulimit -n) or run several generators");
     }
     Ok(())
+}
+
+/// Everybody who is in at the same time.
+fn people(args: &SignalingArgs) -> u64 {
+    u64::from(args.rooms.unwrap_or(1)) * (u64::from(args.stage) + u64::from(args.audience))
+}
+
+/// In a storm nobody waits for somebody else's request.
+fn http_connections(args: &SignalingArgs) -> usize {
+    let usual = if args.storm { people(args).try_into().unwrap_or(usize::MAX) } else { 64 };
+    args.http_connections.unwrap_or(usual).max(1)
+}
+
+/// All rooms of a run, each with a number of its own, so that a line in the wrong room is noticed.
+fn rooms(args: &SignalingArgs, run: u32) -> anyhow::Result<Arc<[RoomScene]>> {
+    let Some(count) = args.rooms else {
+        let board = Board::new(args.stage + seats::speakers(args));
+        return Ok(Arc::new([RoomScene { script: Arc::new(script(args, run)?), board: Arc::new(board) }]));
+    };
+    let scenes = (0..count).map(|n| {
+        let mut args = args.clone();
+        args.room = args.room.map(|room| format!("{room}-{n}"));
+        let mut script = script(&args, run + n)?;
+        script.runs = run..run + count;
+        Ok(RoomScene { script: Arc::new(script), board: Arc::new(Board::after(n * args.stage, args.stage)) })
+    });
+    scenes.collect()
 }
 
 fn script(args: &SignalingArgs, run: u32) -> anyhow::Result<Script> {
@@ -116,8 +158,7 @@ fn nanos(seconds: f64) -> u64 {
 /// A run under way.
 pub(crate) struct Run {
     pub(crate) args: SignalingArgs,
-    pub(crate) script: Arc<Script>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) rooms: Arc<[RoomScene]>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) base: Instant,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
@@ -129,6 +170,11 @@ pub(crate) struct Run {
     pub(crate) generator: Generator,
     pub(crate) joins: Joins,
     pub(crate) comparison: Option<Comparison>,
+    pub(crate) many_rooms: Option<Rooms>,
+    /// Cycles that are over.
+    pub(crate) cycles: Vec<Cycle>,
+    /// Counted in them.
+    pub(crate) counted: Stats,
     pub(crate) problems: Vec<String>,
     pub(crate) server_cpu: Vec<CpuClock>,
     pub(crate) own_cpu: CpuClock,
@@ -156,52 +202,38 @@ pub(crate) struct AudienceMarks {
 
 impl Run {
     fn start(args: SignalingArgs) -> anyhow::Result<Self> {
-        let number: u32 = rand::random();
-        let script = Arc::new(script(&args, number)?);
-        let speakers = if args.audience_chat > 0.0 { args.audience_speakers.min(args.audience) } else { 0 };
-        let board = Arc::new(Board::new(args.stage + speakers));
+        // The upper half of the numbers is left to the rooms after the first.
+        let rooms = rooms(&args, rand::random::<u32>() >> 1)?;
         let shared = Arc::new(Shared::default());
         let base = Instant::now();
         let threads = args.threads.max(1);
         let around = Surroundings {
-            script: Arc::clone(&script),
-            board: Arc::clone(&board),
+            rooms: Arc::clone(&rooms),
             shared: Arc::clone(&shared),
             base,
             sources: args.sources.clone().into(),
             tls: transport::tls_config(args.ca.as_deref())?,
-            http_connections: args.http_connections.max(1),
+            http_connections: http_connections(&args),
         };
-        let mut shares: Vec<Vec<(Client, bool)>> = (0..threads).map(|_| Vec::new()).collect();
-        for n in 0..args.stage {
-            // The whole stage is on one thread: its lines follow one schedule.
-            shares[0].push((Client::new(&script, n, Role::Stage, Some(n), rand::random()), true));
-        }
-        let every = args.audience / speakers.max(1);
-        for n in 0..args.audience {
-            let speaker = (speakers > 0 && n.is_multiple_of(every.max(1)) && n / every.max(1) < speakers)
-                .then(|| args.stage + n / every.max(1));
-            let client = Client::new(&script, args.stage + n, Role::Audience, speaker, rand::random());
-            shares[n as usize % threads].push((client, speaker.is_some()));
-        }
         let (mut mailboxes, mut handles) = (Vec::new(), Vec::new());
-        for (n, share) in shares.into_iter().enumerate() {
+        for (n, share) in seats::shares(&args, &rooms, threads).into_iter().enumerate() {
             let engine = Engine::new(around.clone(), share)?;
             mailboxes.push(engine.mailbox());
             handles.push(std::thread::Builder::new().name(format!("load-{n}")).spawn(move || engine.run())?);
         }
         let quiet = args.quiet || !std::io::stderr().is_terminal();
-        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(u64::from(args.stage + args.audience)) };
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(people(&args)) };
         bar.set_style(ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}")?);
         let server = Server { pids: args.server_pid.clone(), ..Server::default() };
-        let joins = Joins { stage: args.stage.into(), audience: args.audience.into(), ..Joins::default() };
+        let times = args.rooms.map_or(1, |rooms| u64::from(rooms) * u64::from(args.cycles));
+        let (stage, audience) = (u64::from(args.stage) * times, u64::from(args.audience) * times);
+        let joins = Joins { stage, audience, ..Joins::default() };
         Ok(Self {
             server_cpu: args.server_pid.iter().map(|pid| CpuClock::new(&pid.to_string())).collect(),
             own_cpu: CpuClock::new("self"),
             generator: Generator { threads, ..Generator::default() },
             args,
-            script,
-            board,
+            rooms,
             shared,
             base,
             mailboxes,
@@ -212,6 +244,9 @@ impl Run {
             server,
             joins,
             comparison: None,
+            many_rooms: None,
+            cycles: Vec::new(),
+            counted: Stats::default(),
             problems: Vec::new(),
             idle: None,
             audience_marks: None,
@@ -220,6 +255,9 @@ impl Run {
 
     fn course(&mut self) -> anyhow::Result<()> {
         self.sample("start");
+        if self.args.rooms.is_some() {
+            return self.fill_and_empty();
+        }
         self.join_stage()?;
         self.join_audience()?;
         self.rest();
@@ -246,7 +284,7 @@ impl Run {
             return Ok(());
         }
         // One after the other: the first one creates the room.
-        self.mailboxes[0].send(Command::Join(Role::Stage, Pace { rate: 0.0, concurrency: 1 }));
+        self.mailboxes[0].send(Command::Join(Group::Role(Role::Stage), Pace { rate: 0.0, concurrency: 1 }));
         let wanted = u64::from(self.args.stage);
         self.watch("stage joins", self.patience(wanted), |s| s.settled() >= wanted);
         if self.shared.joined.load(Ordering::Relaxed) == 0 {
@@ -262,20 +300,12 @@ impl Run {
         if self.args.audience == 0 {
             return Ok(());
         }
-        let threads = self.mailboxes.len();
-        let pace = Pace {
-            rate: self.args.rate.unwrap_or(0.0) / threads as f64,
-            concurrency: if self.args.rate.is_some() {
-                usize::MAX
-            } else {
-                self.args.concurrency.div_ceil(threads).max(1)
-            },
-        };
+        let pace = self.pace();
         let before = self.shared.settled();
         let n = u64::from(self.args.audience);
         let start = self.sample("audience joins");
         let began = self.now();
-        self.mailboxes.iter().for_each(|m| m.send(Command::Join(Role::Audience, pace)));
+        self.mailboxes.iter().for_each(|m| m.send(Command::Join(Group::Role(Role::Audience), pace)));
         // Moments at which the cost so far is noted: after the first part, before the last one.
         let (mut first, mut last) = (None, None);
         let until = Instant::now() + self.patience(n);
@@ -301,10 +331,21 @@ impl Run {
         Ok(())
     }
 
-    fn patience(&self, clients: u64) -> Duration {
+    /// How fast each thread starts joins.
+    pub(crate) fn pace(&self) -> Pace {
+        let threads = self.mailboxes.len();
+        let unbounded = self.args.storm || self.args.rate.is_some();
+        Pace {
+            rate: self.args.rate.unwrap_or(0.0) / threads as f64,
+            concurrency: if unbounded { usize::MAX } else { self.args.concurrency.div_ceil(threads).max(1) },
+        }
+    }
+
+    /// How long so many joins may take.
+    pub(crate) fn patience(&self, clients: u64) -> Duration {
         let pace = self.args.rate.map_or(0.0, |rate| clients as f64 / rate.max(0.001));
-        let turns =
-            if self.args.rate.is_some() { 1.0 } else { (clients as f64 / self.args.concurrency.max(1) as f64).ceil() };
+        let unbounded = self.args.storm || self.args.rate.is_some();
+        let turns = if unbounded { 1.0 } else { (clients as f64 / self.args.concurrency.max(1) as f64).ceil() };
         Duration::from_secs_f64(pace + self.args.join_timeout * turns.clamp(1.0, 1e4) + 5.0)
     }
 
@@ -415,7 +456,7 @@ impl Run {
     }
 
     /// Waits until this many deliveries came, or none came for long.
-    fn drain(&mut self, phase: &'static str, wanted: u64) {
+    pub(crate) fn drain(&mut self, phase: &'static str, wanted: u64) {
         let patience =
             Duration::from_secs_f64(if wanted == u64::MAX { self.args.drain.min(2.0) } else { self.args.drain });
         let (mut seen, mut since) = (0, Instant::now());
@@ -436,7 +477,7 @@ impl Run {
 
     // Watching
 
-    fn watch(&mut self, phase: &'static str, at_most: Duration, done: impl Fn(&Shared) -> bool) {
+    pub(crate) fn watch(&mut self, phase: &'static str, at_most: Duration, done: impl Fn(&Shared) -> bool) {
         let began = Instant::now();
         while began.elapsed() < at_most && !done(&self.shared) && !self.is_broken() {
             std::thread::sleep(LOOK.min(at_most.saturating_sub(began.elapsed())));
@@ -445,7 +486,7 @@ impl Run {
     }
 
     /// A thread of the engine has ended before its time: there is nothing left to wait for.
-    fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.shared.broken.load(Ordering::Relaxed) || self.threads.iter().any(JoinHandle::is_finished)
     }
 
@@ -456,12 +497,12 @@ impl Run {
         self.sample(phase);
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.base.elapsed().as_nanos() as u64
     }
 
     /// Takes a sample; returns its number.
-    fn sample(&mut self, phase: &'static str) -> usize {
+    pub(crate) fn sample(&mut self, phase: &'static str) -> usize {
         self.next_sample = Instant::now() + Duration::from_secs(1);
         let watched = !self.server_cpu.is_empty();
         let rss = self.args.server_pid.iter().map(|pid| process::resident(&pid.to_string())).sum::<Option<u64>>();

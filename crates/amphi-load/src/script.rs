@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, Mutex},
 };
 
@@ -70,6 +71,8 @@ pub(crate) struct Place {
 pub(crate) struct Script {
     /// Number of the run, in every marker.
     pub(crate) run: u32,
+    /// Numbers of all rooms of the run, this one's included: what carries another one's is in the wrong room.
+    pub(crate) runs: Range<u32>,
     /// Room name.
     pub(crate) room: String,
     /// Main domain.
@@ -112,6 +115,7 @@ impl Script {
         }
         Self {
             run,
+            runs: run..run,
             room: room.to_lowercase(),
             domain: domain.to_owned(),
             muc: muc.to_owned(),

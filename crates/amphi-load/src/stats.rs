@@ -15,13 +15,20 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Board {
     senders: u32,
+    /// Number of the first sender among those of all rooms.
+    first: u32,
     sent: Box<[AtomicU32]>,
 }
 
 impl Board {
     /// A board for this many senders.
     pub(crate) fn new(senders: u32) -> Self {
-        Self { senders, sent: (0..senders * 2).map(|_| AtomicU32::new(0)).collect() }
+        Self::after(0, senders)
+    }
+
+    /// A board for this many senders of one room of several; `first` senders are on the boards of the rooms before it.
+    pub(crate) fn after(first: u32, senders: u32) -> Self {
+        Self { senders, first, sent: (0..senders * 2).map(|_| AtomicU32::new(0)).collect() }
     }
 
     /// The next number of a sender.
@@ -87,7 +94,7 @@ impl Deliveries {
         (self.skipped + self.missing).saturating_sub(self.late)
     }
 
-    fn see(&mut self, track: &mut Track, mark: &Marker, bytes: usize, now: u64) -> bool {
+    fn see(&mut self, track: &mut Track, mark: &Marker, sender: usize, bytes: usize, now: u64) -> bool {
         match track.see(mark.seq) {
             Seen::BeforeJoin => return false,
             Seen::Duplicate => {
@@ -101,7 +108,6 @@ impl Deliveries {
         self.received += 1;
         self.bytes += bytes as u64;
         self.latency.record(latency);
-        let sender = mark.sender as usize;
         if self.last.len() <= sender {
             self.last.resize(sender + 1, Vec::new());
         }
@@ -171,6 +177,14 @@ pub(crate) struct Stats {
     pub(crate) connects: u64,
     /// Connections that the server refused (at TCP or by an HTTP status).
     pub(crate) refused: u64,
+    /// Connections that the generator itself could not open (no port, no descriptor).
+    pub(crate) own_errors: u64,
+    /// From the start of a WebSocket's connection until it stands at TCP.
+    pub(crate) connect: Histogram,
+    /// Most WebSockets that were connecting at once, over the threads.
+    pub(crate) most_connecting: u64,
+    /// Marked stanzas of another room of this run.
+    pub(crate) strays: u64,
     /// Answers with `ready=false`.
     pub(crate) not_ready: u64,
     /// Further attempts after an error.
@@ -206,13 +220,21 @@ impl Stats {
             return false;
         }
         let Some(track) = tracks.get_mut(board.slot(mark.carrier, mark.sender)) else { return false };
+        let sender = (board.first + mark.sender) as usize;
         match mark.carrier {
-            Carrier::Chat => self.chat.see(track, mark, bytes, now),
-            Carrier::Presence => self.presence.see(track, mark, bytes, now),
+            Carrier::Chat => self.chat.see(track, mark, sender, bytes, now),
+            Carrier::Presence => self.presence.see(track, mark, sender, bytes, now),
         }
     }
 
-    /// Adds the counts of another thread.
+    /// Adds the counts of another thread in the same cycle, whose peaks may coincide.
+    pub(crate) fn merge_thread(&mut self, other: &Self) {
+        let peaks = self.most_connecting + other.most_connecting;
+        self.merge(other);
+        self.most_connecting = peaks;
+    }
+
+    /// Adds the counts of another time.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.join.merge(&other.join);
         self.entry.merge(&other.entry);
@@ -230,6 +252,10 @@ impl Stats {
         self.bytes_out += other.bytes_out;
         self.connects += other.connects;
         self.refused += other.refused;
+        self.most_connecting = self.most_connecting.max(other.most_connecting);
+        self.own_errors += other.own_errors;
+        self.connect.merge(&other.connect);
+        self.strays += other.strays;
         self.not_ready += other.not_ready;
         self.retries += other.retries;
         self.disco_answers += other.disco_answers;

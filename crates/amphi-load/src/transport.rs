@@ -166,6 +166,12 @@ fn flush_tls(tls: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<(
     Ok(())
 }
 
+/// Is it this machine that cannot open a connection (no port, no descriptor, no memory), and not the peer?
+pub(crate) fn is_own_fault(e: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, TimedOut};
+    !matches!(e.kind(), ConnectionRefused | ConnectionReset | ConnectionAborted | HostUnreachable | TimedOut)
+}
+
 /// A short name of a connection error, for counting.
 pub(crate) fn refusal(e: &io::Error) -> String {
     match e.kind() {

@@ -165,12 +165,89 @@ fn tls_is_spoken_to_servers_with_a_certificate_of_the_given_authority_or_any() {
 }
 
 #[test]
+fn many_rooms_fill_and_empty_and_everybody_gets_the_lines_of_the_own_room() {
+    let port = server(Fault::None);
+    let more = format!(
+        "--rooms 5 --cycles 3 --stage 3 --audience 2 --threads 2 --metrics http://127.0.0.1:{port}/metrics \
+         --rooms-gauge tiny_rooms --server-pid {}",
+        std::process::id()
+    );
+    let report = run_signaling(&args(port, &more)).unwrap();
+    assert!(report.ok, "{:?} {:?}", report.problems, report.errors);
+    let rooms = report.rooms.unwrap();
+    assert_eq!((rooms.rooms, rooms.people, rooms.cycles.len()), (5, 5, 3));
+    for c in &rooms.cycles {
+        assert_eq!((c.joined, c.lines, c.expected, c.received), (25, 15, 75, 75), "cycle {}", c.cycle);
+        assert_eq!((c.unclosed, c.rooms_left, c.latency.count), (0, Some(0), 25));
+        assert!(c.emptied_seconds.is_some() && c.joins_per_second > 0.0 && c.rss_peak >= Some(1));
+    }
+    let floor = |n: usize| rooms.cycles[n].rss_floor.unwrap() as f64;
+    assert_eq!(rooms.floor_ratio, Some(floor(2) / floor(0)));
+    assert_eq!((report.joins.joined, report.chat.sent, report.chat.last.count), (75, 45, 45));
+}
+
+#[test]
+fn a_line_lost_in_one_of_many_rooms_fails_the_run() {
+    let report = run(Fault::LosesALine, "--rooms 1 --cycles 2 --stage 3 --pause 0");
+    assert_eq!((report.ok, report.chat.lost), (false, 1), "{:?}", report.problems);
+    let cycles = report.rooms.unwrap().cycles;
+    assert_eq!((cycles[0].lost, cycles[0].received, cycles[1].lost, cycles[1].received), (1, 8, 0, 9));
+}
+
+#[test]
+fn a_line_in_a_wrong_room_fails_the_run() {
+    let report = run(Fault::CrossesRooms, "--rooms 3 --stage 2 --pause 0");
+    assert_eq!((report.ok, report.traffic.strays, report.chat.lost), (false, 4, 0), "{:?}", report.problems);
+    assert_eq!(report.rooms.unwrap().cycles[0].strays, 4);
+}
+
+#[test]
+fn who_does_not_get_into_one_of_many_rooms_fails_the_run() {
+    let report = run(Fault::RefusesOne, "--rooms 2 --stage 2 --pause 0 --retries 0");
+    assert!(!report.ok);
+    let cycle = &report.rooms.unwrap().cycles[0];
+    assert_eq!((cycle.joined, cycle.failed, cycle.refused_connections), (2, 2, 2), "{:?}", report.problems);
+}
+
+#[test]
+fn a_storm_connects_everybody_at_once() {
+    let report = run(Fault::None, "--storm --stage 1 --audience 200 --lines 1 --sources 127.0.0.1,127.0.0.2");
+    assert!(report.ok, "{:?} {:?}", report.problems, report.errors);
+    let storm = report.storm.unwrap();
+    assert_eq!((storm.at_once, storm.refused_connections, storm.own_errors), (200, 0, 0));
+    assert!(storm.all_in_seconds.is_some_and(|s| s > 0.0) && storm.connect.count == 201);
+    let report = run(Fault::RefusesOne, "--storm --stage 1 --audience 5 --lines 1 --retries 0");
+    let storm = report.storm.unwrap();
+    assert_eq!((report.ok, storm.refused_connections, storm.all_in_seconds), (false, 4, None));
+}
+
+#[test]
+fn a_source_without_this_machine_is_the_generators_own_fault() {
+    let report = run(Fault::None, "--storm --stage 1 --audience 2 --lines 1 --retries 0 --sources 192.0.2.1");
+    assert!(!report.ok && report.traffic.connects == 0);
+    let storm = report.storm.unwrap();
+    assert_eq!((storm.refused_connections, storm.own_errors > 0), (0, true), "{:?}", report.errors);
+}
+
+#[test]
 fn the_report_has_stable_keys() {
     let report = serde_json::to_value(Report::default()).unwrap();
     let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
-    for key in
-        ["ok", "joins", "chat", "presence", "echo", "server", "generator", "bare", "errors", "traffic", "samples"]
-    {
+    for key in [
+        "ok",
+        "joins",
+        "chat",
+        "presence",
+        "echo",
+        "server",
+        "generator",
+        "bare",
+        "errors",
+        "traffic",
+        "samples",
+        "rooms",
+        "storm",
+    ] {
         assert!(keys.contains(&key), "{key}");
     }
     assert!(report["server"].get("cpu_ms_per_join").is_some() && report["chat"]["latency"].get("p99_ms").is_some());

@@ -62,7 +62,11 @@ impl Client {
     }
 
     pub(super) fn marked(&mut self, now: Nanos, xml: &[u8], scene: Scene<'_>, sink: &mut Sink) {
-        let Some(mark) = Marker::find(xml).filter(|m| m.run == scene.script.run) else { return };
+        let Some(mark) = Marker::find(xml) else { return };
+        if mark.run != scene.script.run {
+            sink.stats.strays += u64::from(scene.script.runs.contains(&mark.run));
+            return;
+        }
         if scan::child(xml, "delay").is_some() {
             sink.stats.history += 1;
             return;

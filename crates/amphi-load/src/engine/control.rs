@@ -5,26 +5,40 @@ use std::{
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::Sender,
     },
 };
 
 use mio::Waker;
 
-use crate::client::Role;
+use crate::{client::Role, stats::Stats};
 
 /// What the coordinator tells a thread.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Let all clients of this role join, at this pace.
-    Join(Role, Pace),
+    /// Let these clients join, at this pace.
+    Join(Group, Pace),
     /// Let the stage of this thread send lines: so many, at this many a second.
     Lines(u64, f64),
     /// Let the stage of this thread change presences.
     Presences(u64, f64),
     /// Let each of the audience's speakers of this thread send so many lines a second; 0 stops it.
     AudienceChat(f64),
+    /// Let everybody leave, and hand over what was counted since the last time; clients can join again.
+    Leave(Sender<Stats>),
     /// Leave, close, return.
     Stop,
+}
+
+/// Who joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// All of this role.
+    Role(Role),
+    /// The first member of every room.
+    Openers,
+    /// All but those.
+    Others,
 }
 
 /// How fast clients start.
@@ -49,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) failed: AtomicU64,
     /// Clients that lost their connection in the room.
     pub(crate) dropped: AtomicU64,
+    /// Connections of clients that left, not closed by the server so far.
+    pub(crate) leaving: AtomicU64,
     /// New marked stanzas received.
     pub(crate) delivered: AtomicU64,
     /// Scheduled lines and presences that were sent.

@@ -20,7 +20,7 @@ impl Engine {
                 Some(key) => key,
                 None if self.http.len() >= self.around.http_connections => return,
                 None => {
-                    let script = Arc::clone(&self.around.script);
+                    let script = Arc::clone(&self.room(at).script);
                     let Admission::Http(url) = &script.admission else { return };
                     let token = Token(HTTP_BASE + self.http.vacant_key());
                     match self.dial(url, token) {
@@ -30,7 +30,7 @@ impl Engine {
                         }
                         Err(e) => {
                             self.http_queue.pop_front();
-                            self.feed(at, Input::AnswerLost(&refusal(&e)));
+                            self.undialed(at, &e);
                             continue;
                         }
                     }
@@ -46,7 +46,7 @@ impl Engine {
     }
 
     pub(super) fn http_request(&self, at: usize) -> Vec<u8> {
-        let script = &self.around.script;
+        let script = &self.room(at).script;
         let Admission::Http(url) = &script.admission else { return Vec::new() };
         let body = self.slots[at].client.request_body(script);
         let mut head = String::from("POST ");

@@ -2,6 +2,7 @@
 //! every line to everybody. It can also lose, repeat or spoil things on purpose.
 
 use std::{
+    collections::HashSet,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
@@ -25,6 +26,8 @@ pub(crate) enum Fault {
     SpoilsXml,
     /// The third connection is refused by its HTTP status for ever.
     RefusesOne,
+    /// The second line reaches other rooms too.
+    CrossesRooms,
     /// The first conference requests are answered with `ready=false`.
     NotReadyAtFirst,
 }
@@ -92,6 +95,13 @@ fn serve(room: &Room, socket: &Arc<TcpStream>) -> Option<()> {
             (&**socket).write_all((head + &json).as_bytes()).ok()?;
             continue;
         }
+        if first.starts_with("GET /metrics") {
+            let rooms: HashSet<String> = room.members.lock().unwrap().iter().map(|m| m.1.clone()).collect();
+            let body = format!("# TYPE tiny_rooms gauge\ntiny_rooms{{node=\"main\"}} {}\n# EOF\n", rooms.len());
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            (&**socket).write_all((head + &body).as_bytes()).ok()?;
+            continue;
+        }
         let number = room.connections.fetch_add(1, Ordering::SeqCst);
         if room.fault == Fault::RefusesOne && number >= 2 {
             (&**socket).write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").ok()?;
@@ -110,7 +120,7 @@ fn serve(room: &Room, socket: &Arc<TcpStream>) -> Option<()> {
 fn talk(room: &Room, number: u32, visitor: bool, socket: &Arc<TcpStream>, reader: &mut impl Read) -> Option<()> {
     let mut authenticated = false;
     let domain = if visitor { "v1.meet.jitsi" } else { "localhost" };
-    let address = format!("town@conference.{domain}");
+    let mut address = String::new();
     let nick = format!("{number:08x}");
     loop {
         let text = frame(reader)?;
@@ -147,7 +157,9 @@ fn talk(room: &Room, number: u32, visitor: bool, socket: &Arc<TcpStream>, reader
             }
             "presence" if text.contains("unavailable") => room.members.lock().unwrap().retain(|m| m.0 != number),
             "presence" => {
-                assert!(text.contains(&format!("to=\"{address}/{nick}\"")), "{text}");
+                let to = text.split("to=\"").nth(1)?.split('"').next()?;
+                assert!(to.ends_with(&format!("@conference.{domain}/{nick}")), "{text}");
+                address = to.split('/').next()?.to_owned();
                 let mark = text
                     .find("<jitsi_participant_load>")
                     .map_or("", |at| &text[at..text.rfind("</presence>").unwrap()]);
@@ -156,13 +168,19 @@ fn talk(room: &Room, number: u32, visitor: bool, socket: &Arc<TcpStream>, reader
                     members.push((number, address.clone(), Arc::clone(socket)));
                     send(socket, &presence(&address, &nick, "<status code='110'/>", ""));
                 } else {
-                    members.iter().for_each(|(_, room, peer)| send(peer, &presence(room, &nick, "", mark)));
+                    let here = members.iter().filter(|m| meeting(&m.1) == meeting(&address));
+                    here.for_each(|(_, room, peer)| send(peer, &presence(room, &nick, "", mark)));
                 }
             }
             "message" => {
                 let body = &text[text.find("<body>")?..text.rfind("</message>")?];
                 let line = room.lines.fetch_add(1, Ordering::SeqCst);
+                let own = address.clone();
                 for (member, address, peer) in &*room.members.lock().unwrap() {
+                    let crosses = room.fault == Fault::CrossesRooms && line == 1;
+                    if meeting(address) != meeting(&own) && !crosses {
+                        continue;
+                    }
                     let victim = *member == 2 && line == 1;
                     let message = format!(
                         "<message xmlns='jabber:client' type='groupchat' from='{address}/{nick}'>{body}</message>"
@@ -182,6 +200,11 @@ fn talk(room: &Room, number: u32, visitor: bool, socket: &Arc<TcpStream>, reader
             _ => {}
         }
     }
+}
+
+/// The name before the domain, which a room and its visitors' room share.
+fn meeting(address: &str) -> &str {
+    address.split('@').next().unwrap_or_default()
 }
 
 fn presence(room: &str, nick: &str, status: &str, more: &str) -> String {
