@@ -72,7 +72,7 @@ impl BoshError {
 pub enum Ended {
     /// The client said so: final, as `<close/>` is on a WebSocket.
     ByClient,
-    /// [`BoshSession::terminate`] was called and the client knows of it.
+    /// [`BoshSession::terminate`](super::BoshSession::terminate) was called and the client knows of it.
     ByServer,
     /// The client broke the protocol and was told.
     Violation(BoshCondition),

@@ -177,7 +177,7 @@ impl<I> Negotiation<I> {
         }
     }
 
-    /// The verdict after [`Verdict::Later`].
+    /// The verdict after [`Verdict::Later`](super::Verdict::Later).
     pub fn decide(&mut self, verdict: Result<Login<I>, Failure>) {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Deciding(m, success) => match verdict {

@@ -69,13 +69,13 @@ pub struct ResumeRequest<I> {
 pub enum Output<I> {
     /// Send one complete element (or a TCP stream's header or end). Consecutive ones belong into one write.
     Send(Bytes),
-    /// Start TLS after what was sent; drop what was received in clear, then call [`Negotiation::on_tls`].
+    /// Start TLS after what was sent; drop what was received in clear, then call [`Negotiation::on_tls`](super::Negotiation::on_tls).
     StartTls,
     /// A header comes next.
     Restart,
     /// Done: write the announcement, then `bind_result`, and drop the negotiation.
     Bound(Box<Bound<I>>),
-    /// Resume, and drop the negotiation; or call [`Negotiation::resume_failed`].
+    /// Resume, and drop the negotiation; or call [`Negotiation::resume_failed`](super::Negotiation::resume_failed).
     Resume(Box<ResumeRequest<I>>),
     /// Close the transport once everything was sent. The stream error, if any, is among it.
     Close {

@@ -54,7 +54,7 @@ pub enum NotSent {
 pub enum ClientOutput {
     /// Write these bytes.
     Send(Bytes),
-    /// Once everything is written: clear the reader and start TLS as the client, then give [`Input::Secured`].
+    /// Once everything is written: clear the reader and start TLS as the client, then give [`Input::Secured`](super::Input::Secured).
     StartTls,
     /// The reader must expect a new stream header.
     Restart,

@@ -46,11 +46,11 @@ pub enum SendError {
 /// What the owner of an outbound link must do, in order.
 #[derive(Debug)]
 pub enum OutgoingOutput {
-    /// Make a connection, then give [`Input::Connected`], or [`Input::Closed`] if it fails. An old one is closed.
+    /// Make a connection, then give [`Input::Connected`](super::Input::Connected), or [`Input::Closed`](super::Input::Closed) if it fails. An old one is closed.
     Connect,
     /// Write these bytes.
     Send(Bytes),
-    /// Once everything is written: clear the reader and start TLS as the client, then give [`Input::Secured`].
+    /// Once everything is written: clear the reader and start TLS as the client, then give [`Input::Secured`](super::Input::Secured).
     StartTls,
     /// The reader must expect a new stream header.
     Restart,
@@ -75,7 +75,7 @@ pub enum OutgoingOutput {
     },
     /// A stanza that came backwards on a bidirectional stream, in `jabber:client`.
     Stanza(Stanza),
-    /// Answer to [`Outgoing::verify`].
+    /// Answer to [`Outgoing::verify`](super::Outgoing::verify).
     VerifyResult(VerifyRequest, DialbackOutcome),
     /// The connection was lost, the session is kept; `Connect` follows after a pause.
     Interrupted,
