@@ -228,7 +228,7 @@ pub struct Counters {
     pub rooms: usize,
     /// Visitors.
     pub visitors: usize,
-    /// Everybody else: participants, moderators, the focus, and who is mirrored here.
+    /// Participants and moderators, those who are mirrored here among them.
     pub on_stage: usize,
     /// Moderators among them.
     pub moderators: usize,
@@ -324,7 +324,7 @@ impl Hub {
         let mut c = Counters { rooms: self.rooms.len(), ..Counters::default() };
         for r in self.rooms.values() {
             c.visitors += r.roster.visitors();
-            c.on_stage += r.roster.on_stage();
+            c.on_stage += r.roster.on_stage() - usize::from(r.roster.focus().is_some());
             c.moderators += r.moderators().count();
             c.waiting_for_unlock += r.lock_queue.len();
             c.waiting_for_turn += r.rate_queue.len();

@@ -198,6 +198,7 @@ impl Health for HealthOf {
                 serde_json::json!({
                     "name": n.name,
                     "domain": n.rooms.host,
+                    "main": n.rooms.main().is_some(),
                     "sessions": n.session_count(),
                     "rooms": n.gauge(&self.metrics.rooms),
                     "stage": n.occupants("stage"),
