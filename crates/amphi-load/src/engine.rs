@@ -185,6 +185,7 @@ impl Engine {
                         n,
                         event.is_writable(),
                         event.is_readable() || event.is_read_closed() || event.is_error(),
+                        event.is_read_closed(),
                     ),
                 }
                 self.publish();
@@ -419,7 +420,7 @@ impl Engine {
         Transport::connect(to, from, tls, self.poll.registry(), token)
     }
 
-    fn ready(&mut self, at: usize, writable: bool, readable: bool) {
+    fn ready(&mut self, at: usize, writable: bool, readable: bool, ended: bool) {
         let Some(transport) = self.slots.get_mut(at).and_then(|s| s.transport.as_mut()) else { return };
         match transport.progress(writable) {
             Progress::Refused(why) => {
@@ -458,7 +459,8 @@ impl Engine {
                 }
                 Ok(Some((n, more))) => {
                     self.feed(at, Input::Bytes(&buffer[..n]));
-                    if !more {
+                    // The end that came with these bytes is told only once.
+                    if !more && !ended {
                         break;
                     }
                 }

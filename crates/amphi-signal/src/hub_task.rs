@@ -20,19 +20,22 @@ const BATCH: usize = 32;
 pub(crate) async fn run(node: Arc<Node>, mut hub: Hub, mut rx: mpsc::Receiver<Input>) {
     let mut out = Outbound::new(&node);
     let mut batch = Vec::with_capacity(BATCH);
-    let mut stats = Stats { at: None, told: Counters::default() };
+    let mut stats = Stats { at: None, stale: false, told: Counters::default() };
     loop {
-        match hub.poll_timeout() {
-            Some(at) => {
-                tokio::select! {
-                    biased;
-                    n = rx.recv_many(&mut batch, BATCH) => if n == 0 { return },
-                    () = tokio::time::sleep_until(at.into()) => batch.push(Input::Tick),
-                }
+        // What is still to be told to the metrics is told soon, although nothing happens any more.
+        let due = [hub.poll_timeout(), stats.due()].into_iter().flatten().min();
+        let timer = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
             }
-            None => {
-                if rx.recv_many(&mut batch, BATCH).await == 0 {
-                    return;
+        };
+        tokio::select! {
+            biased;
+            n = rx.recv_many(&mut batch, BATCH) => if n == 0 { return },
+            () = timer => {
+                if hub.poll_timeout().is_some_and(|at| at <= Instant::now()) {
+                    batch.push(Input::Tick);
                 }
             }
         }
@@ -51,15 +54,27 @@ pub(crate) async fn run(node: Arc<Node>, mut hub: Hub, mut rx: mpsc::Receiver<In
 /// What this hub has told the metrics, so that several hubs of a node add up.
 struct Stats {
     at: Option<Instant>,
+    /// Something happened since.
+    stale: bool,
     told: Counters,
 }
 
+/// How often a hub tells its counts at most.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
 impl Stats {
+    /// When counts are to be told that were not told yet.
+    fn due(&self) -> Option<Instant> {
+        self.at.filter(|_| self.stale).map(|at| at + TELL_EVERY)
+    }
+
     fn publish(&mut self, node: &Node, hub: &Hub) {
         let now = Instant::now();
-        if self.at.is_some_and(|at| now.duration_since(at) < Duration::from_millis(500)) {
+        if self.at.is_some_and(|at| now.duration_since(at) < TELL_EVERY) {
+            self.stale = true;
             return;
         }
+        self.stale = false;
         self.at = Some(now);
         let (new, old) = (hub.counters(), std::mem::replace(&mut self.told, hub.counters()));
         let m = &node.metrics;
