@@ -230,6 +230,10 @@ fn shape_at<'a>(root: Shape<'a>, path: &[String]) -> Result<Shape<'a>, String> {
 fn read(kind: Kind, text: &str) -> Result<Value, String> {
     let parsed = || toml::from_str::<Table>(&format!("value = {text}")).ok()?.remove("value");
     match kind {
+        // Text needs no quotes here, but who writes them as in the file means the same.
+        Kind::Text if text.len() > 1 && (text.starts_with('"') && text.ends_with('"')) => {
+            Ok(parsed().filter(Value::is_str).unwrap_or_else(|| Value::String(text.to_owned())))
+        }
         Kind::Text => Ok(Value::String(text.to_owned())),
         Kind::Integer => text.parse().map(Value::Integer).map_err(|_| format!("{text:?} is not a whole number")),
         Kind::Boolean => text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is neither true nor false")),

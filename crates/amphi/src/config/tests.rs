@@ -214,3 +214,11 @@ fn every_sample_in_the_documentation_has_known_keys() {
     }
     assert!(samples >= 5, "only {samples} samples were found");
 }
+
+#[test]
+fn a_text_argument_means_the_same_with_and_without_quotes() {
+    for said in ["links=s2s", "links=\"s2s\""] {
+        let layered = Layers { settings: vec![said.to_owned()], ..Layers::default() }.join().unwrap();
+        assert_eq!(Config::check(&layered).unwrap().links, Links::S2s, "{said}");
+    }
+}
