@@ -39,7 +39,7 @@ pub struct File {
     pub region_name: Option<String>,
     /// Release of this shard, announced to clients.
     pub release_number: Option<String>,
-    /// Threads that own connections; one per core when unset.
+    /// Threads that own connections, run rooms and the focus; three for every four cores when unset, at least one.
     pub shards: Option<u32>,
     /// Hubs that share the rooms of a node, each on the thread of a shard; one per core when unset.
     pub hubs: Option<u32>,
