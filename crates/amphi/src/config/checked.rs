@@ -36,7 +36,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Announced to clients: shard, region, release.
     pub announced: [Option<String>; 3],
-    /// Threads that own connections; `None` for one per core.
+    /// Threads that own connections; `None` for three for every four cores.
     pub shards: Option<usize>,
     /// Workers of a node; `None` for one per core.
     pub hubs: Option<usize>,
