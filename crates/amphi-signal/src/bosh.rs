@@ -176,12 +176,7 @@ impl Task {
                 break;
             }
             let timeout = self.core.poll_timeout();
-            let timer = async {
-                match timeout {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let timer = crate::timer::until(timeout);
             let negotiating = matches!(self.state, Phase::Negotiating(_));
             let events = match &mut self.state {
                 Phase::Bound(_, events) => Some(events),

@@ -138,12 +138,7 @@ async fn run(
     let mut next_id = 0u64;
     loop {
         let deadline = focus.poll_timeout();
-        let timer = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timer = crate::timer::until(deadline);
         let input = tokio::select! {
             c = rx.recv() => match c {
                 Some(Command::Request(request, peer, answer)) => {
@@ -397,12 +392,7 @@ async fn connection(
             }
         }
         let deadline = core.poll_timeout();
-        let timer = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timer = crate::timer::until(deadline);
         tokio::select! {
             r = io.read(&mut buf) => match r {
                 Ok(n) if n > 0 => {

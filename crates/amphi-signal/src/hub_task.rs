@@ -24,12 +24,7 @@ pub(crate) async fn run(node: Arc<Node>, mut hub: Hub, mut rx: mpsc::Receiver<In
     loop {
         // What is still to be told to the metrics is told soon, although nothing happens any more.
         let due = [hub.poll_timeout(), stats.due()].into_iter().flatten().min();
-        let timer = async {
-            match due {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timer = crate::timer::until(due);
         tokio::select! {
             biased;
             n = rx.recv_many(&mut batch, BATCH) => if n == 0 { return },

@@ -22,6 +22,7 @@ mod node;
 mod queue;
 mod server;
 mod shard;
+mod timer;
 mod tls;
 mod token;
 mod transport;

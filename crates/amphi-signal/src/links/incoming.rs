@@ -151,12 +151,7 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
             }
         }
         let deadline = core.poll_timeout();
-        let timer = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timer = crate::timer::until(deadline);
         tokio::select! {
             r = socket.read(&mut buf) => match r {
                 Ok(n) if n > 0 => {

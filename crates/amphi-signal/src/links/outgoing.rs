@@ -222,12 +222,7 @@ impl Conn {
                 None => std::future::pending().await,
             }
         };
-        let timer = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timer = crate::timer::until(deadline);
         let (socket, buf, connected) = (&mut self.socket, &mut self.buf, self.connected);
         let read = async { if connected { socket.read(buf).await } else { std::future::pending().await } };
         tokio::select! {
