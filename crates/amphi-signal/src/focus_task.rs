@@ -16,11 +16,11 @@ use amphi_stanza::BareJid;
 use amphi_stanza::{FullJid, Limits, Stanza, StreamReader};
 use amphi_xmpp::c2s::UrlParams;
 use amphi_xmpp::client::{ClientConfig, ClientOutput, ClientStream, Input as ClientInput};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::Identity;
+use crate::links::Socket;
 use crate::metrics::{Kind, Metrics};
 use crate::node::Node;
 use crate::shard::Shards;
@@ -275,7 +275,7 @@ async fn tcp(
                 let _ = socket.set_nodelay(true);
                 first = false;
                 core.handle(Instant::now(), ClientInput::Connected);
-                connection(&id, &domain, &mut core, Io::Plain(socket), &mut out, &events).await;
+                connection(&id, &domain, &mut core, Socket::Plain(socket), &mut out, &events).await;
             }
             Err(e) => tracing::debug!(node = %id, error = %e, "The focus cannot reach a node."),
         }
@@ -284,37 +284,11 @@ async fn tcp(
     }
 }
 
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-    Gone,
-}
-
-impl Io {
-    async fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Plain(s) => s.read(buf).await,
-            Self::Tls(s) => s.read(buf).await,
-            Self::Gone => Ok(0),
-        }
-    }
-    async fn write(&mut self, b: &[u8]) -> std::io::Result<()> {
-        match self {
-            Self::Plain(s) => s.write_all(b).await,
-            Self::Tls(s) => {
-                s.write_all(b).await?;
-                s.flush().await
-            }
-            Self::Gone => Err(std::io::ErrorKind::NotConnected.into()),
-        }
-    }
-}
-
 async fn connection(
     id: &NodeId,
     domain: &str,
     core: &mut ClientStream,
-    mut io: Io,
+    mut io: Socket,
     out: &mut mpsc::UnboundedReceiver<Stanza>,
     events: &mpsc::Sender<FromNode>,
 ) {
@@ -333,23 +307,13 @@ async fn connection(
                         continue;
                     }
                     reader.clear();
-                    io = match (
-                        io,
-                        rustls::pki_types::ServerName::try_from(domain.to_owned()),
-                        tls::client_config(None),
-                    ) {
-                        (Io::Plain(s), Ok(name), Ok(config)) => {
-                            match tokio_rustls::TlsConnector::from(config).connect(name, s).await {
-                                Ok(s) => Io::Tls(Box::new(s)),
-                                Err(_) => Io::Gone,
-                            }
-                        }
-                        _ => Io::Gone,
+                    let secured = match tls::client_config(None) {
+                        Ok(config) => io.secure_client(config, domain).await,
+                        Err(e) => Err(std::io::Error::other(e)),
                     };
-                    let input = if let Io::Tls(_) = io {
-                        ClientInput::Secured { certificate_ok: true }
-                    } else {
-                        ClientInput::Closed
+                    let input = match secured {
+                        Ok(()) => ClientInput::Secured { certificate_ok: true },
+                        Err(_) => ClientInput::Closed,
                     };
                     core.handle(Instant::now(), input);
                 }

@@ -7,6 +7,8 @@ mod incoming;
 mod outgoing;
 mod socket;
 
+pub(crate) use socket::Socket;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::tls;
 
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Plain(TcpStream),
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
     Server(Box<tokio_rustls::server::TlsStream<TcpStream>>),
@@ -18,7 +18,7 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    pub(super) async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    pub(crate) async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(s) => s.read(buf).await,
             Self::Client(s) => s.read(buf).await,
@@ -27,7 +27,7 @@ impl Socket {
         }
     }
 
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Plain(s) => s.write_all(bytes).await,
             Self::Client(s) => {
@@ -42,7 +42,7 @@ impl Socket {
         }
     }
 
-    pub(super) async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
         let _ = match self {
             Self::Plain(s) => s.shutdown().await,
             Self::Client(s) => s.shutdown().await,
@@ -52,7 +52,7 @@ impl Socket {
     }
 
     /// TLS as the client.
-    pub(super) async fn secure_client(&mut self, config: Arc<rustls::ClientConfig>, domain: &str) -> io::Result<()> {
+    pub(crate) async fn secure_client(&mut self, config: Arc<rustls::ClientConfig>, domain: &str) -> io::Result<()> {
         let Self::Plain(s) = std::mem::replace(self, Self::Gone) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
@@ -62,7 +62,7 @@ impl Socket {
     }
 
     /// TLS as the server.
-    pub(super) async fn secure_server(&mut self, config: Arc<rustls::ServerConfig>) -> io::Result<()> {
+    pub(crate) async fn secure_server(&mut self, config: Arc<rustls::ServerConfig>) -> io::Result<()> {
         let Self::Plain(s) = std::mem::replace(self, Self::Gone) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
@@ -71,7 +71,7 @@ impl Socket {
     }
 
     /// Fingerprint of the peer's certificate.
-    pub(super) fn peer_fingerprint(&self) -> Option<String> {
+    pub(crate) fn peer_fingerprint(&self) -> Option<String> {
         let certs = match self {
             Self::Client(s) => s.get_ref().1.peer_certificates(),
             Self::Server(s) => s.get_ref().1.peer_certificates(),
