@@ -1,0 +1,1 @@
+//! Control plane: colibri2, conferences, the bridge channel, brewery presence, REST.

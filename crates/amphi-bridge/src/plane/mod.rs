@@ -1,0 +1,1 @@
+//! Media plane: sockets, shards, ingress of publishers and fan-out to receivers.

@@ -1,0 +1,1 @@
+//! Transports: ICE, DTLS and SCTP of one endpoint or relay, without IO.

@@ -1,0 +1,1 @@
+//! Keyframe requests: merged, throttled, paced (`spec/bridge.md` 4.9).

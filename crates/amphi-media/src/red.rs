@@ -1,0 +1,1 @@
+//! Opus redundancy (RED, RFC 2198): `spec/bridge.md` 4.7.

@@ -1,0 +1,1 @@
+//! RTP packets and header extensions (RFC 3550, 8285).

@@ -1,0 +1,1 @@
+//! Sources, encodings and layers (`spec/bridge.md` 4.1).
