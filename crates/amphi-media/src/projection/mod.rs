@@ -97,3 +97,6 @@ pub fn stopover(
     };
     (wanted < lowest && lowest < current).then_some(lowest)
 }
+
+#[cfg(test)]
+mod tests;
