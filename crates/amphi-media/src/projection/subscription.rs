@@ -1,8 +1,8 @@
 //! One receiver's slot: which stream it follows, and how its own numbers go on (`spec/bridge.md` 4.6.2 to 4.6.4, 4.8).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::stream::Source;
+use super::encoding::Source;
 use super::{Projected, StreamKey, next_timestamp};
 use crate::codec::Headers;
 use crate::ids::SourceId;
@@ -88,6 +88,9 @@ struct Last {
     /// Whether the last packet ended its picture.
     ended: bool,
 }
+
+/// Nothing was sent for this time: anything is better.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// A receiver's slot. Its output numbers never repeat and never go back, whatever streams and sources it follows.
 #[derive(Clone, Debug, Default)]
@@ -216,8 +219,9 @@ impl Subscription {
             return None;
         }
         // A better stream begins with what it can show first; who sees as much already waits for the rest.
-        let lower = packet.encoding < stream.target.encoding();
-        if lower && self.current.is_some_and(|c| c.source == packet.source) {
+        let lower = packet.encoding < stream.target.encoding() && packet.encoding <= last.encoding;
+        let watching = self.current.is_some_and(|c| c.source == packet.source) && last.source == packet.source;
+        if lower && watching && now.saturating_duration_since(last.at) < SILENCE {
             return None;
         }
         let source = Source::of(packet);

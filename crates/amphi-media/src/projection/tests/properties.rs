@@ -90,11 +90,11 @@ fn disturbed(packets: &[MediaPacket], delays: &[Option<u8>]) -> Vec<MediaPacket>
     order.into_iter().map(|(.., p)| p).collect()
 }
 
-const FRAMES: usize = 48;
+const FRAMES: usize = 40;
 
 /// `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(16);
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 

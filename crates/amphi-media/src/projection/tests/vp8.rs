@@ -237,3 +237,15 @@ fn a_change_of_codec_waits_for_a_keyframe_and_goes_on() {
     let vp9 = s.push(&e.frame(KEY)[0]).unwrap();
     assert_eq!((vp9.seq, vp9.picture_id, vp9.tl0), (vp8.seq + 1, vp8.picture_id + 1, vp8.tl0 + 1));
 }
+
+#[test]
+fn late_packets_of_the_codec_before_change_nothing() {
+    let mut e = encodings(1).remove(0);
+    let mut s = stream(LayerIndex::new(0, 0, 2));
+    s.push(&e.frame(KEY)[0]).unwrap();
+    let late = e.frame(delta(0));
+    e.codec = Codec::Vp9;
+    s.push(&e.frame(KEY)[0]).unwrap();
+    assert_eq!(s.push(&late[0]), None);
+    assert!(s.push(&e.frame(delta(0))[0]).is_some());
+}
