@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::encoding::Source;
 use super::{Projected, StreamKey, next_timestamp};
-use crate::codec::Headers;
+use crate::codec::{Codec, Headers};
 use crate::ids::SourceId;
 use crate::packet::MediaPacket;
 
@@ -78,6 +78,7 @@ struct Last {
     /// Receiver's frame number less the source's.
     source_frame: u16,
     encoding: u8,
+    codec: Codec,
     tl0: u8,
     /// Receiver's TL0PICIDX less the source's.
     source_tl0: u8,
@@ -130,9 +131,7 @@ impl Subscription {
             self.current = None;
         }
     }
-}
 
-impl Subscription {
     /// As [`Self::switch_to`], with another stream to be followed in between, as soon as that is possible ([`super::stopover`]).
     pub fn switch_via(&mut self, stopover: StreamKey, stream: StreamKey) {
         self.switch_to(Some(stream));
@@ -207,7 +206,7 @@ impl Subscription {
             let seq = (projected.seq & 0x7fff).wrapping_sub(projected.seq);
             return projected.switch_in.then_some(Offsets { seq, ..Offsets::default() });
         };
-        let same = last.source == packet.source && last.encoding == packet.encoding;
+        let same = last.source == packet.source && last.encoding == packet.encoding && last.codec == packet.frame.codec;
         let follows = |key: StreamKey| key.source == packet.source && key.target.encoding() == packet.encoding;
         // What was sent so far goes on in the same frames, only more or fewer of them.
         let within = same && self.current.is_some_and(follows) && follows(stream);
@@ -278,6 +277,7 @@ impl Subscription {
             frame_number: numbers.frame_number,
             source_frame: numbers.frame_number.wrapping_sub(source.frame_number),
             encoding: packet.encoding,
+            codec: packet.frame.codec,
             tl0: numbers.tl0,
             source_tl0: numbers.tl0.wrapping_sub(source.tl0),
             source_template: projected.template_shift.wrapping_add(numbers.template_shift),

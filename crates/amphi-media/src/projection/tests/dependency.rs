@@ -211,3 +211,41 @@ fn a_receiver_s_template_ids_follow_over_sources() {
     let d = read(&p, &m);
     assert_eq!((d.template_id, d.spatial), (8, 1));
 }
+
+#[test]
+fn template_ids_and_frame_numbers_are_kept_while_another_codec_is_sent() {
+    let start = Instant::now();
+    let mut av1 = Av1::new(0, 0, &L1T3, 7);
+    let mut vp8 = Encoding::new(start, Codec::Vp8, 0, 0);
+    let (all, base) = (target(2), target(0));
+    let keys = [all, base].map(|target| StreamKey { source: SourceId(0), target, generation: 0 });
+    let mut streams = [stream(all), stream(base)];
+    let mut sub = Subscription::new();
+    let mut push = |sub: &mut Subscription, packet: &MediaPacket| -> Option<(Projected, Numbers)> {
+        let projected: Vec<_> =
+            keys.iter().zip(&mut streams).filter_map(|(k, s)| Some((*k, s.push(packet)?))).collect();
+        let joined = projected.iter().find_map(|(k, p)| Some((p.clone(), sub.join(packet.arrival, *k, p, packet)?)));
+        let accepted =
+            || projected.iter().find_map(|(k, p)| Some((p.clone(), sub.accept(packet.arrival, *k, p, packet)?)));
+        joined.or_else(accepted)
+    };
+    sub.switch_to(Some(keys[0]));
+    let (first, n1) = push(&mut sub, &av1.frame(0, true)).unwrap();
+    assert_eq!(first.structure, Some((7, 5)));
+    vp8.seq = av1.encoding.seq;
+    vp8.at = av1.encoding.at;
+    push(&mut sub, &vp8.frame(KEY)[0]).unwrap();
+    // The source goes back while the receiver changes streams.
+    sub.switch_to(Some(keys[1]));
+    av1.encoding.seq = vp8.seq;
+    av1.encoding.at = vp8.at;
+    av1.offset = 0;
+    let (p, n2) = push(&mut sub, &av1.frame(0, true)).unwrap();
+    assert!(n2.joined);
+    let mut raw = p.descriptor.clone().unwrap();
+    template::patch_descriptor(&mut raw, &n2);
+    let d = Reader::new().read(&raw).unwrap();
+    assert_eq!(d.structure.offset, 12, "after the ids of the structure before");
+    assert!(n2.frame_number.wrapping_sub(n1.frame_number) < 5);
+    assert_eq!(n2.seq, n1.seq + 2);
+}
