@@ -15,6 +15,9 @@ pub struct BweConfig {
     pub change: f64,
     /// Padding leaves this often; default 15 ms (`cc.padding-period`).
     pub padding_period: Duration,
+    /// Padding fills up to this part of the estimate; default 1. From 0.7 on the estimate still can grow, for it may be 1.5 times what
+    /// arrives, and the less is sent for nothing.
+    pub padding_share: f64,
     /// Time of a probe cluster; default 15 ms.
     pub probe_duration: Duration,
     /// Probe packets leave at most this often; default 2 ms.
@@ -47,6 +50,7 @@ impl Default for BweConfig {
             max: 20_000_000,
             change: 0.15,
             padding_period: Duration::from_millis(15),
+            padding_share: 1.0,
             probe_duration: Duration::from_millis(15),
             probe_step: Duration::from_millis(2),
             probe_packets: 5,

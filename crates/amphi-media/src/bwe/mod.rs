@@ -59,6 +59,7 @@ pub struct Bwe {
     loss: LossModel,
     prober: Prober,
     rtt: Option<Duration>,
+    rtt_reported: bool,
     demand: Demand,
     estimate: f64,
     told: f64,
@@ -83,6 +84,7 @@ impl Bwe {
             loss: LossModel::new(initial),
             prober: Prober::new(),
             rtt: None,
+            rtt_reported: false,
             demand: Demand::default(),
             estimate: initial,
             told: initial,
@@ -125,7 +127,8 @@ impl Bwe {
         if let Some(finding) = self.prober.judge(&self.config, clock) {
             self.on_finding(clock, finding);
         }
-        self.estimate = self.loss.update(clock, self.aimd.rate(), arriving).clamp(self.config.min as f64, self.config.max as f64);
+        self.estimate =
+            self.loss.update(clock, self.aimd.rate(), arriving).clamp(self.config.min as f64, self.config.max as f64);
     }
 
     /// A probe below the estimate says nothing against it unless the path was full.
@@ -141,7 +144,9 @@ impl Bwe {
 
     /// A receiver report told a round trip.
     pub fn on_rtt(&mut self, rtt: Duration) {
-        self.rtt = Some(self.rtt.map_or(rtt, |before| (before * 7 + rtt) / 8));
+        let before = self.rtt.filter(|_| self.rtt_reported);
+        self.rtt = Some(before.map_or(rtt, |before| (before * 7 + rtt) / 8));
+        self.rtt_reported = true;
     }
 
     /// A receiver report told the part of packets lost, in 1/256. It counts only while there is no transport-wide feedback: below 2 % the
@@ -236,7 +241,10 @@ impl Bwe {
     /// Bit/s of padding (`spec/bridge.md` 4.10 "Padding").
     fn padding_rate(&self) -> f64 {
         let (target, ideal) = (self.demand.target as f64, self.demand.ideal as f64);
-        if ideal > target && ideal > self.estimate { (ideal - target).min(self.estimate - target).max(0.0) } else { 0.0 }
+        if ideal <= target || ideal <= self.estimate {
+            return 0.0;
+        }
+        (ideal - target).min(self.config.padding_share * self.estimate - target).max(0.0)
     }
 
     fn pad(&mut self, clock: i64) -> Option<Padding> {

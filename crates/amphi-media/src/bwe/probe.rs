@@ -172,7 +172,8 @@ impl Prober {
         let probed = cluster.rate;
         self.cluster = None;
         if let Some(finding) = finding.filter(|finding| finding.rate > config.further_threshold * probed) {
-            let further = (usize::from(self.initial) >= config.initial_probes.len()).then_some(config.further_probe * finding.rate);
+            let further = (usize::from(self.initial) >= config.initial_probes.len())
+                .then_some(config.further_probe * finding.rate);
             (self.wanted, self.next) = (further, Some(now));
         } else if usize::from(self.initial) < config.initial_probes.len() {
             // The first one did not pass, so the second would not.
@@ -193,7 +194,9 @@ impl Prober {
 impl Cluster {
     fn finding(&self) -> Option<Finding> {
         let seen = &self.seen;
-        if f64::from(seen.bytes) < PART * f64::from(self.bytes) || f64::from(seen.packets) < PART * f64::from(self.packets) {
+        if f64::from(seen.bytes) < PART * f64::from(self.bytes)
+            || f64::from(seen.packets) < PART * f64::from(self.packets)
+        {
             return None;
         }
         let rate = |bytes: u32, interval: i64| f64::from(bytes) * 8e6 / interval as f64;

@@ -104,13 +104,19 @@ fn simulate(link: &Link, seconds: u64) -> Trace {
             bwe.on_rtt(Duration::from_millis(2 * link.delay));
         }
     }
+    if std::env::var_os("AMPHI_SHOW").is_some() {
+        println!("{}", show(&trace));
+    }
     trace
 }
 
+/// Per second: estimate and media in kbit/s, queue in ms.
 fn show(trace: &Trace) -> String {
-    let seconds = trace.iter().skip(9).step_by(10).map(|(rate, target, queue)| {
-        format!("{:.0}/{:.0}/{queue:.0}", rate / 1000.0, target / 1000.0)
-    });
+    let seconds = trace
+        .iter()
+        .skip(9)
+        .step_by(10)
+        .map(|(rate, target, queue)| format!("{:.0}/{:.0}/{queue:.0}", rate / 1000.0, target / 1000.0));
     seconds.collect::<Vec<_>>().join(" ")
 }
 
@@ -178,8 +184,17 @@ fn jitter_of_30_ms_does_not_move_it() {
 }
 
 #[test]
+fn a_full_link_with_jitter_is_still_used() {
+    const LAYERS: [f64; 7] = [200e3, 500e3, 1.2e6, 2.0e6, 2.5e6, 4.0e6, 6.0e6];
+    let trace = simulate(&Link { capacity: |_| 3e6, jitter: 30.0, layers: &LAYERS, ..LINK }, 60);
+    assert!(mean(&trace, 10, 60) > 0.6 * 3e6 && mean(&trace, 10, 60) < 3.4e6, "{}", show(&trace));
+}
+
+#[test]
 fn a_shallow_queue_limits_by_loss() {
     let trace = simulate(&Link { capacity: |_| 1e6, queue: 30.0, ..LINK }, 60);
+    assert!(when(&trace, 0, |rate| rate < 1.2e6).is_some_and(|s| s < 2.0), "{}", show(&trace));
+    assert!(mean(&trace, 2, 15) > 0.5e6, "{}", show(&trace));
     assert!(mean(&trace, 15, 60) > 0.6e6 && mean(&trace, 15, 60) < 1.15e6, "{}", show(&trace));
 }
 
@@ -214,13 +229,13 @@ fn silence_after_sending_makes_the_estimate_fall_once_a_second() {
 #[test]
 fn padding_fills_up_to_the_ideal_or_the_estimate_every_15_ms_4_10() {
     let start = Instant::now();
-    let mut bwe = Bwe::new(start, Arc::new(BweConfig { probe_interval: Duration::from_secs(1000), ..BweConfig::default() }));
+    let mut bwe =
+        Bwe::new(start, Arc::new(BweConfig { probe_interval: Duration::from_secs(1000), ..BweConfig::default() }));
     bwe.set_demand(start, Demand { target: 1_500_000, ideal: 4_000_000 });
     let mut sent = (0, 0);
     while let Some(due) = bwe.poll_timeout().filter(|due| *due < start + Duration::from_secs(10)) {
-        match bwe.poll(due, None) {
-            Some(Padding { bytes, probe: false, .. }) => sent = (sent.0 + bytes, sent.1 + 1),
-            _ => {}
+        if let Some(Padding { bytes, probe: false, .. }) = bwe.poll(due, None) {
+            sent = (sent.0 + bytes, sent.1 + 1);
         }
     }
     // BWE - target = 1 Mbit/s.
