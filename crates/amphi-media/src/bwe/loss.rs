@@ -173,8 +173,11 @@ impl LossModel {
             let ramp = if now < self.held.0 { RAMP_HELD } else { RAMP };
             rate = rate.min((arriving * ramp).max(present));
         }
-        // What arrives does pass, however much is lost of what is above it; a little less, so that a full queue drains.
-        rate = rate.min(instant).max((FLOOR * arriving.unwrap_or(0.0)).min(present));
+        // What arrives does pass, however much is lost of what is above it. A little less while packets still are lost, so that a full queue
+        // drains; but not again and again for loss of the past.
+        let newest = self.observations().next().map_or(0.0, |(_, came, lost, _)| lost / (came + lost).max(1e-3));
+        let floor = if newest > INHERENT_OFFSET { FLOOR } else { 1.0 };
+        rate = rate.min(instant).max((floor * arriving.unwrap_or(0.0)).min(present));
         if now < self.held.0 {
             rate = rate.min(self.held.1);
         }
