@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use amphi_media::bwe::{Bwe, BweConfig, Demand};
 use amphi_media::receive::{ArrivalConfig, ArrivalRecorder, NackConfig, NackGenerator};
-use amphi_media::send::{HistoryConfig, RetransmitConfig, Retransmitter, Runs, SendHistory, Store, StoreConfig};
+use amphi_media::send::{HistoryConfig, RetransmitConfig, Retransmitter, SendHistory, Store, StoreConfig};
 use divan::{Bencher, black_box};
 
 fn main() {
@@ -37,21 +37,18 @@ fn transport_feedback_of_100_packets(b: Bencher) {
     });
 }
 
-/// From the number in a NACK to the stored packet, allowed to be sent.
+/// From the number in the stream to the stored packet, allowed to be sent.
 #[divan::bench]
 fn nacked_packet(b: Bencher) {
     let start = Instant::now();
     let mut store = Store::new(StoreConfig::default());
     (0..300).for_each(|n| store.push(start, 70_000 + n, Arc::new(n)));
-    let mut runs = Runs::new(16);
-    (0..4).for_each(|n| runs.begin(65_536 + n * 50, 1_u32, 70_000 + n * 50 + n));
     let (config, mut rtx) = (RetransmitConfig { share: 1e6, ..RetransmitConfig::default() }, Retransmitter::new(start));
     let (mut now, mut seq) = (start, 0_u16);
     b.bench_local(|| {
         now += Duration::from_micros(10);
         seq = (seq + 7) % 200;
-        let (_, number) = runs.find_nacked(65_736, seq).unwrap();
-        let (sent, packet) = store.get(start, number).unwrap();
+        let (sent, packet) = store.get(start, 70_000 + u64::from(seq)).unwrap();
         let verdict = rtx.judge(&config, now, 3, seq, sent, 1200, Some(Duration::from_millis(40)), 2_000_000);
         black_box((verdict, Arc::clone(packet)))
     });

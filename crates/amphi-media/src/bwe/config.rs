@@ -18,14 +18,16 @@ pub struct BweConfig {
     /// Padding fills up to this part of the estimate; default 1. From 0.7 on the estimate still can grow, for it may be 1.5 times what
     /// arrives, and the less is sent for nothing.
     pub padding_share: f64,
-    /// Time of a probe cluster; default 15 ms.
+    /// Time of a probe cluster at least; default 15 ms.
     pub probe_duration: Duration,
     /// Probe packets leave at most this often; default 2 ms.
     pub probe_step: Duration,
     /// Packets of a probe cluster at least; default 5.
     pub probe_packets: u16,
-    /// Bytes of a probe cluster at most, so that a probe is no attack on a thin link; default 30,000.
-    pub probe_max_bytes: u32,
+    /// Packets of a probe cluster at most, so that a probe is no attack on a thin link; default 25.
+    pub probe_max_packets: u16,
+    /// Bytes of the packets that padding and probes are reckoned in; default 1200.
+    pub padding_packet: u16,
     /// Feedback about a probe is waited for so long; default 1 s (then the next one may leave after `probe_interval`).
     pub probe_timeout: Duration,
     /// Rates of the first two probes, as multiples of the initial estimate; default 3 and 6.
@@ -54,7 +56,8 @@ impl Default for BweConfig {
             probe_duration: Duration::from_millis(15),
             probe_step: Duration::from_millis(2),
             probe_packets: 5,
-            probe_max_bytes: 30_000,
+            probe_max_packets: 25,
+            padding_packet: 1200,
             probe_timeout: Duration::from_secs(1),
             initial_probes: [3.0, 6.0],
             further_probe: 2.0,
