@@ -165,14 +165,13 @@ impl Levels {
         let it = &mut self.speakers[at];
         it.push(now, loudness);
         let energy = it.filter(loudness, self.config.energy_alpha_pct);
-        let speaks = it.speaks(loudness);
-        if speaks {
+        if it.speaks(loudness) {
             self.last_voice = Some(now);
         }
         self.last_level = Some(now);
         self.next_decision.get_or_insert(now + self.config.decision_interval);
-        if self.dominant.is_none() && speaks {
-            // The first active speaker becomes dominant at once.
+        if self.dominant.is_none() && loudness > 0 {
+            // The first active speaker becomes dominant at once. Its own silence is not known yet, so any sound counts.
             self.dominant = Some(speaker);
             self.next_decision = Some(now);
         }
