@@ -358,7 +358,7 @@ fn video_types_are_kept_for_sources_to_come_and_told_to_other_bridges() {
         video_type: VideoType::Desktop,
     };
     let passed = Outgoing::VideoType { endpoint: "e1".into(), source: "e1-v0".into(), video_type: VideoType::Desktop };
-    assert_eq!(told(&room.say(1, screen(None, None)), 50), [passed.clone()]);
+    assert_eq!(told(&room.say(1, screen(None, None)), 50), std::slice::from_ref(&passed));
     room.feed(Input::Sources { endpoint: EndpointId(1), sources: sources(1) });
     assert_eq!(room.conference.sources[&SourceId(10)].desc.video_type, VideoType::Desktop);
     assert_eq!(told(&room.up(50), 50), [passed], "told again on a new channel");

@@ -33,10 +33,10 @@ impl Room {
                     verdicts.push((id, self.levels.level(self.now, EndpointId(id), level)));
                 }
             }
-            if self.levels.poll_timeout().is_some_and(|at| at <= self.now) {
-                if let Some(speakers) = self.levels.poll(self.now).speakers {
-                    self.changes.push((self.frame, speakers));
-                }
+            if self.levels.poll_timeout().is_some_and(|at| at <= self.now)
+                && let Some(speakers) = self.levels.poll(self.now).speakers
+            {
+                self.changes.push((self.frame, speakers));
             }
         }
         verdicts
