@@ -171,6 +171,38 @@ fn equal_visitors_share_a_class_and_a_participant_has_its_own() {
 }
 
 #[test]
+fn ten_thousand_visitors_make_one_class_and_hear_one_message() {
+    let mut room = Room::new();
+    room.participant(1);
+    for id in 1000..11_000 {
+        let info = Endpoint {
+            id: EndpointId(id),
+            name: format!("v{id}").into(),
+            role: Role::Visitor,
+            ssrc_rewriting: true,
+            mid_demux: false,
+        };
+        room.conference.handle(room.now, Input::Added(info));
+        room.conference.handle(room.now, Input::ChannelUp { endpoint: EndpointId(id), kind: ChannelKind::Data });
+        let wishes = ConstraintsUpdate { default_max_height: Some(360), ..Default::default() };
+        let message = Incoming::VideoConstraints(wishes);
+        room.conference.handle(room.now, Input::Message { from: EndpointId(id), message });
+    }
+    let out = room.feed(Input::Tick);
+    assert_eq!(room.conference.classes.len(), 2, "the participant's own, and theirs");
+    assert!(out.iter().filter(|it| matches!(it, Output::Class(_))).count() <= 3);
+    let out = room.participant(2);
+    let maps: Vec<_> = out
+        .iter()
+        .filter_map(|it| match it {
+            Output::Send { to: To::Many(to), message: Outgoing::VideoSourcesMap(_) } => Some(to.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(maps, [10_000]);
+}
+
+#[test]
 fn a_class_is_told_before_its_receivers_and_gone_after_the_last() {
     let mut room = Room::new();
     room.participant(1);

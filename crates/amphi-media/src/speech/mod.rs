@@ -154,8 +154,10 @@ impl Levels {
         self.ranked.retain(|it| *it != speaker);
         self.recent.retain(|it| *it != speaker);
         if self.dominant == Some(speaker) {
-            self.dominant = None;
+            self.dominant = self.loudest.first().map(|it| it.speaker);
         }
+        // That may have changed what is told: a poll is due.
+        self.next_decision = self.last_level.or(self.next_decision);
     }
 
     /// Takes the level of one audio packet. Endpoints that were not added have no rank and are not forwarded.

@@ -106,8 +106,12 @@ fn recent_speakers_are_ten_and_leavers_are_forgotten() {
     let speakers = room.levels.poll(now).speakers.unwrap();
     assert_eq!(speakers.recent[0], EndpointId(12));
     assert_eq!(room.levels.poll(now).speakers, None, "told once");
+    room.run(1, |id, _| if id == 5 { Some(20) } else { NOISE });
     room.levels.remove(EndpointId(14));
-    assert_eq!(room.levels.poll(now).speakers.unwrap().dominant, None);
+    assert!(room.levels.poll_timeout().unwrap() <= room.now, "to be told at once");
+    assert_eq!(room.levels.poll(room.now).speakers.unwrap().dominant, Some(EndpointId(5)), "the loudest follows");
+    (1..14).for_each(|id| room.levels.remove(EndpointId(id)));
+    assert_eq!(room.levels.poll(room.now).speakers.unwrap(), Speakers::default());
 }
 
 #[test]
