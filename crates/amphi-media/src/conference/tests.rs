@@ -614,6 +614,24 @@ fn many_changes_at_once_are_computed_once() {
     assert_eq!(out.iter().filter(|it| matches!(it, Output::Class(_))).count(), 1);
 }
 
+#[test]
+fn many_different_wishes_are_computed_less_often() {
+    let mut room = Room::with(ConferenceConfig { classes_per_coalesce: 4, ..Default::default() });
+    room.participant(1);
+    for id in 100..110 {
+        room.visitor(id);
+        room.wants(id, &[], 180 + id as i32, &[]);
+    }
+    room.participant(2);
+    let before = room.now;
+    room.conference.handle(room.now, Input::AudioWanted(SourceId(11)));
+    room.feed(Input::Message {
+        from: EndpointId(100),
+        message: Incoming::VideoConstraints(ConstraintsUpdate { last_n: Some(1), ..Default::default() }),
+    });
+    assert!(room.now - before >= Duration::from_millis(100), "twelve classes are three times four");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Participant(u32),

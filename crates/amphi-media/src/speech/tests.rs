@@ -83,6 +83,45 @@ fn a_new_speaker_takes_over_within_two_seconds_and_a_cough_does_not() {
 }
 
 #[test]
+fn in_a_conversation_every_turn_is_followed_once_whatever_others_murmur() {
+    let mut room = Room::new(SpeechConfig::default(), 4);
+    room.run(100, |_, _| NOISE);
+    let start = room.frame;
+    // Turns of 4 s of 1, 2, 1, 3; the next one begins 300 ms before the last one ends; 4 says "mhm" for 160 ms every second.
+    let turns = [1, 2, 1, 3];
+    let speaks = move |id: u32, frame: u32| {
+        let at = frame - start;
+        let turn = |n: usize| n as u32 * 200;
+        let own = turns
+            .iter()
+            .enumerate()
+            .any(|(n, it)| *it == id && (turn(n).saturating_sub(15)..turn(n + 1)).contains(&at));
+        let murmur = id == 4 && at % 50 < 8;
+        if own {
+            speech(frame)
+        } else if murmur {
+            Some(45)
+        } else {
+            NOISE
+        }
+    };
+    let mut late = Vec::new();
+    for (n, id) in turns.into_iter().enumerate() {
+        let begun = room.frame;
+        while room.dominant() != Some(id) && room.frame < begun + 200 {
+            room.run(1, speaks);
+        }
+        late.push(room.frame - begun);
+        room.run(start + (n as u32 + 1) * 200 - room.frame, speaks);
+        assert_eq!(room.dominant(), Some(id), "turn {n}");
+    }
+    assert!(late.iter().all(|frames| *frames <= 75), "within 1.5 s: {late:?}");
+    let dominants: Vec<_> =
+        room.changes.iter().filter(|(at, _)| *at > start).map(|(_, it)| it.dominant.map(|id| id.0)).collect();
+    assert!(dominants.len() <= turns.len(), "{dominants:?}");
+}
+
+#[test]
 fn who_stops_sending_loses_to_who_speaks() {
     let mut room = Room::new(SpeechConfig::default(), 2);
     room.run(100, |_, _| NOISE);
