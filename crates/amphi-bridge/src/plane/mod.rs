@@ -9,6 +9,7 @@
 
 pub mod command;
 pub mod event;
+pub mod socket;
 pub mod stats;
 pub mod transport_types;
 
