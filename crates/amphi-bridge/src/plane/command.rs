@@ -1,0 +1,370 @@
+//! What control asks of the plane. Commands of one conference are carried out in the order in which they were sent; a command about something
+//! unknown (already removed) is ignored, because removal and request cross each other all the time.
+
+use std::sync::Arc;
+
+use amphi_media::ids::{ConferenceId, EndpointId, LayerIndex, MediaKind, SourceId};
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::stats::{ConferenceStats, EndpointStats, PlaneStats};
+use super::transport_types as transport;
+
+/// One thing that the plane shall do.
+#[derive(Debug)]
+pub enum Command {
+    /// A conference begins.
+    CreateConference(CreateConference),
+    /// It ends, with all endpoints and relays that are left in it.
+    ExpireConference(ConferenceId),
+    /// An endpoint or a relay joins. The answer is what its transport says about itself (for the reply of colibri2).
+    AddEndpoint(Box<AddEndpoint>),
+    /// What it may send and receive was signaled again.
+    SetMedia {
+        /// Whom.
+        endpoint: EndpointId,
+        /// Replaces what was signaled before.
+        media: Media,
+    },
+    /// An endpoint that is connected to another bridge, behind a relay of this one. Its sources follow by [`Command::SetSources`].
+    AddRelayed {
+        /// Its number.
+        endpoint: EndpointId,
+        /// The relay it is behind.
+        relay: EndpointId,
+    },
+    /// An endpoint, relayed endpoint or relay leaves; with a relay all that is behind it.
+    RemoveEndpoint(EndpointId),
+    /// The other side's ICE and DTLS parameters, or more candidates of it.
+    SetRemote {
+        /// Whose.
+        endpoint: EndpointId,
+        /// What it signaled.
+        remote: Box<transport::Remote>,
+    },
+    /// New ICE credentials in place (`spec/bridge.md` 2.5); media goes on over the old pair until the new one works.
+    RestartIce {
+        /// Whose.
+        endpoint: EndpointId,
+        /// Gets the new local description.
+        reply: oneshot::Sender<Result<transport::Local, PlaneError>>,
+    },
+    /// All sources of an endpoint (own or relayed). Sources that are not in the list any more end; sources with other SSRCs than before are new.
+    SetSources {
+        /// Whose.
+        endpoint: EndpointId,
+        /// All of them.
+        sources: Vec<Source>,
+    },
+    /// Drops an endpoint's audio or video on arrival.
+    ForceMute {
+        /// Whose.
+        endpoint: EndpointId,
+        /// Audio is dropped.
+        audio: bool,
+        /// Video is dropped.
+        video: bool,
+    },
+    /// What the receivers of a class get from now on; replaces the plan with the same number.
+    SetPlan {
+        /// Where.
+        conference: ConferenceId,
+        /// Which class.
+        class: ClassId,
+        /// The staircase and the slots; `None` forgets the class.
+        plan: Option<Arc<Plan>>,
+    },
+    /// Puts receivers into a class. Until then they get no video.
+    SetClass {
+        /// Of one conference.
+        endpoints: Vec<EndpointId>,
+        /// The class.
+        class: ClassId,
+    },
+    /// Which sources are heard in the audio slots of a conference. Equal for all receivers with SSRC rewriting.
+    SetAudioSlots {
+        /// Where.
+        conference: ConferenceId,
+        /// All slots that are taken.
+        slots: Arc<[AudioSlot]>,
+    },
+    /// Whose audio an endpoint wants (`ReceiverAudioSubscription`, `spec/bridge.md` 3.2).
+    SetAudioSubscription {
+        /// The receiver.
+        endpoint: EndpointId,
+        /// What it wants.
+        subscription: AudioSubscription,
+    },
+    /// Limits what receivers are believed to take, whatever the estimate says (`assumedBandwidthBps`); `None` ends that.
+    AssumeBandwidth {
+        /// The receiver.
+        endpoint: EndpointId,
+        /// Bits per second.
+        bps: Option<u64>,
+    },
+    /// A message on the bridge channels (SCTP) of some endpoints. Those without an open channel are skipped.
+    SendMessage {
+        /// To whom.
+        to: Recipients,
+        /// The text, shared by all.
+        text: Bytes,
+    },
+    /// A keyframe of a source is wanted by somebody outside (another bridge, the dominant speaker's prefetch).
+    RequestKeyframe {
+        /// Of what.
+        source: SourceId,
+    },
+    /// How the plane is doing.
+    QueryStats(oneshot::Sender<PlaneStats>),
+    /// How one conference is doing.
+    QueryConference {
+        /// Which.
+        conference: ConferenceId,
+        /// The answer; dropped if there is no such conference.
+        reply: oneshot::Sender<ConferenceStats>,
+    },
+    /// How one endpoint is doing.
+    QueryEndpoint {
+        /// Which.
+        endpoint: EndpointId,
+        /// The answer; dropped if there is no such endpoint.
+        reply: oneshot::Sender<EndpointStats>,
+    },
+    /// Ends all threads of the plane.
+    Shutdown,
+}
+
+/// Numbers and rules of a new conference.
+#[derive(Clone, Debug)]
+pub struct CreateConference {
+    /// Its number.
+    pub id: ConferenceId,
+    /// Sender SSRC of RTCP about audio that starts here (`spec/bridge.md` 1.8).
+    pub feedback_audio: u32,
+    /// The same for video, and for padding.
+    pub feedback_video: u32,
+    /// How many speakers are forwarded; `None`: all.
+    pub loudest: Option<u8>,
+}
+
+/// A new endpoint or relay.
+#[derive(Debug)]
+pub struct AddEndpoint {
+    /// Its number.
+    pub id: EndpointId,
+    /// Where.
+    pub conference: ConferenceId,
+    /// What it is.
+    pub role: Role,
+    /// What it may send and receive.
+    pub media: Media,
+    /// How its transport is made (ICE role, DTLS role, SCTP role).
+    pub transport: transport::Config,
+    /// Gets the local description.
+    pub reply: oneshot::Sender<Result<transport::Local, PlaneError>>,
+}
+
+/// What an endpoint is to the plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends and receives.
+    Participant,
+    /// Receives only: what it sends is dropped but feedback (`spec/bridge.md` 6).
+    Visitor,
+    /// Another bridge (`spec/bridge.md` 5).
+    Relay {
+        /// What came from a mesh is not sent into the same mesh.
+        mesh: u32,
+    },
+}
+
+/// What was signaled for RTP with one peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Media {
+    /// It takes audio.
+    pub accepts_audio: bool,
+    /// It takes video.
+    pub accepts_video: bool,
+    /// Whether SSRCs are rewritten for it. Only audio needs to know: video follows the slots of the class' plan.
+    pub ssrc_rewriting: bool,
+    /// Payload types.
+    pub payload_types: SmallVec<[PayloadType; 16]>,
+    /// Numbers of header extensions.
+    pub extensions: Extensions,
+}
+
+/// One payload type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadType {
+    /// Its number, 0 to 127.
+    pub number: u8,
+    /// What it carries.
+    pub codec: Codec,
+    /// Ticks of RTP time per second.
+    pub clock_rate: u32,
+    /// `nack`.
+    pub nack: bool,
+    /// `nack pli`.
+    pub pli: bool,
+    /// `ccm fir`.
+    pub fir: bool,
+    /// `transport-cc`.
+    pub transport_cc: bool,
+}
+
+/// What a payload type carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// Opus.
+    Opus,
+    /// Redundancy (RFC 2198) around Opus.
+    Red,
+    /// VP8.
+    Vp8,
+    /// VP9.
+    Vp9,
+    /// H.264.
+    H264,
+    /// AV1.
+    Av1,
+    /// Retransmission (RFC 4588) of another payload type.
+    Rtx {
+        /// Of which one.
+        apt: u8,
+    },
+    /// Anything else of the given kind; forwarded without being understood.
+    Other(MediaKind),
+}
+
+/// Numbers of the header extensions that the bridge knows; `None`: not signaled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Extensions {
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level`.
+    pub audio_level: Option<u8>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`.
+    pub abs_send_time: Option<u8>,
+    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`.
+    pub transport_cc: Option<u8>,
+    /// `https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension`.
+    pub dependency_descriptor: Option<u8>,
+    /// `urn:3gpp:video-orientation`.
+    pub video_orientation: Option<u8>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00`.
+    pub video_layers_allocation: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid`, and only if media is told apart by it.
+    pub mid: Option<u8>,
+    /// `extmap-allow-mixed`: one- and two-byte forms may be mixed.
+    pub allow_mixed: bool,
+}
+
+/// A source of an endpoint (`spec/bridge.md` 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its number.
+    pub id: SourceId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Encodings, lowest first. Audio has one.
+    pub encodings: SmallVec<[Encoding; 3]>,
+}
+
+/// One simulcast stream of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// Its SSRC.
+    pub ssrc: u32,
+    /// SSRC of its retransmissions.
+    pub rtx: Option<u32>,
+}
+
+/// Number of a class of receivers in its conference. Small: numbers are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClassId(pub u32);
+
+/// What the receivers of one class get, by their bandwidth (`spec/bridge.md` 9.5.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Comes back in [`super::event::Event::RungChanged`], so that control knows which plan a rung is of.
+    pub version: u64,
+    /// From the lowest to the highest; the first one applies below its bandwidth too. Empty: no video.
+    pub rungs: Vec<Rung>,
+    /// Where sources are seen. A source of a rung without slot is not sent.
+    pub slots: Vec<VideoSlot>,
+}
+
+/// One step of the staircase.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rung {
+    /// From this bandwidth on, in bits per second.
+    pub from_bps: u64,
+    /// Rate of what is sent on this rung, in bits per second.
+    pub rate_bps: u64,
+    /// What is sent.
+    pub layers: SmallVec<[(SourceId, LayerIndex); 4]>,
+}
+
+/// Where receivers see a source. Without SSRC rewriting the SSRCs are those of the source itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VideoSlot {
+    /// What is seen.
+    pub source: SourceId,
+    /// SSRC that is sent.
+    pub ssrc: u32,
+    /// SSRC of retransmissions that are sent.
+    pub rtx: Option<u32>,
+}
+
+/// Where receivers hear a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioSlot {
+    /// What is heard.
+    pub source: SourceId,
+    /// SSRC that is sent.
+    pub ssrc: u32,
+}
+
+/// Whose audio a receiver wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AudioSubscription {
+    /// Everybody's.
+    #[default]
+    All,
+    /// Nobody's.
+    None,
+    /// Of these only.
+    Include(Vec<SourceId>),
+    /// Of all but these.
+    Exclude(Vec<SourceId>),
+}
+
+/// To whom a message goes.
+#[derive(Clone, Debug)]
+pub enum Recipients {
+    /// One endpoint.
+    One(EndpointId),
+    /// Some.
+    Some(Arc<[EndpointId]>),
+    /// All endpoints (not relays) of a conference.
+    Conference(ConferenceId),
+}
+
+/// Why the plane did not do it.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlaneError {
+    /// There is no such endpoint (any more).
+    #[error("no such endpoint")]
+    UnknownEndpoint,
+    /// There is no such conference (any more).
+    #[error("no such conference")]
+    UnknownConference,
+    /// The plane has no room for more.
+    #[error("too many {0}")]
+    Full(&'static str),
+    /// The transport could not be made.
+    #[error("transport: {0}")]
+    Transport(String),
+    /// The plane's threads have ended or do not take commands.
+    #[error("the media plane is not running")]
+    Stopped,
+}
