@@ -113,6 +113,7 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         queue_service: queue_service(c)?,
         cors_origins: c.listen.cors_origins.clone(),
         page: PAGE,
+        routes: None,
         addresses: AddressLimit {
             rate: c.limits.connects_per_address,
             burst: c.limits.connect_burst_per_address,
