@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use amphi_media::ids::{ConferenceId, EndpointId, LayerIndex, MediaKind, SourceId};
-use bytes::Bytes;
+use amphi_media::ids::{ClassId, ConferenceId, EndpointId, LayerIndex, MediaKind, SourceId};
+use amphi_media::source::SourceDesc;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::stats::{ConferenceStats, EndpointStats, PlaneStats};
-use super::transport_types as transport;
+use crate::transport::{Peer, RemoteTransport};
 
 /// One thing that the plane shall do.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum Command {
     CreateConference(CreateConference),
     /// It ends, with all endpoints and relays that are left in it.
     ExpireConference(ConferenceId),
-    /// An endpoint or a relay joins. The answer is what its transport says about itself (for the reply of colibri2).
+    /// An endpoint or a relay joins.
     AddEndpoint(Box<AddEndpoint>),
     /// What it may send and receive was signaled again.
     SetMedia {
@@ -41,21 +41,19 @@ pub enum Command {
         /// Whose.
         endpoint: EndpointId,
         /// What it signaled.
-        remote: Box<transport::Remote>,
+        remote: Box<RemoteTransport>,
     },
     /// New ICE credentials in place (`spec/bridge.md` 2.5); media goes on over the old pair until the new one works.
     RestartIce {
-        /// Whose.
+        /// Whose. [`super::event::Event::Restart`] answers.
         endpoint: EndpointId,
-        /// Gets the new local description.
-        reply: oneshot::Sender<Result<transport::Local, PlaneError>>,
     },
     /// All sources of an endpoint (own or relayed). Sources that are not in the list any more end; sources with other SSRCs than before are new.
     SetSources {
         /// Whose.
         endpoint: EndpointId,
         /// All of them.
-        sources: Vec<Source>,
+        sources: Vec<SourceDesc>,
     },
     /// Drops an endpoint's audio or video on arrival.
     ForceMute {
@@ -108,7 +106,7 @@ pub enum Command {
         /// To whom.
         to: Recipients,
         /// The text, shared by all.
-        text: Bytes,
+        text: Arc<str>,
     },
     /// A keyframe of a source is wanted by somebody outside (another bridge, the dominant speaker's prefetch).
     RequestKeyframe {
@@ -159,10 +157,8 @@ pub struct AddEndpoint {
     pub role: Role,
     /// What it may send and receive.
     pub media: Media,
-    /// How its transport is made (ICE role, DTLS role, SCTP role).
-    pub transport: transport::Config,
-    /// Gets the local description.
-    pub reply: oneshot::Sender<Result<transport::Local, PlaneError>>,
+    /// Its transport, made by control with credentials of [`super::Plane::credentials`] and addresses of [`super::Plane::addresses`].
+    pub peer: Box<Peer>,
 }
 
 /// What an endpoint is to the plane.
@@ -258,30 +254,6 @@ pub struct Extensions {
     pub allow_mixed: bool,
 }
 
-/// A source of an endpoint (`spec/bridge.md` 4.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Its number.
-    pub id: SourceId,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// Encodings, lowest first. Audio has one.
-    pub encodings: SmallVec<[Encoding; 3]>,
-}
-
-/// One simulcast stream of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Encoding {
-    /// Its SSRC.
-    pub ssrc: u32,
-    /// SSRC of its retransmissions.
-    pub rtx: Option<u32>,
-}
-
-/// Number of a class of receivers in its conference. Small: numbers are used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClassId(pub u32);
-
 /// What the receivers of one class get, by their bandwidth (`spec/bridge.md` 9.5.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -361,9 +333,6 @@ pub enum PlaneError {
     /// The plane has no room for more.
     #[error("too many {0}")]
     Full(&'static str),
-    /// The transport could not be made.
-    #[error("transport: {0}")]
-    Transport(String),
     /// The plane's threads have ended or do not take commands.
     #[error("the media plane is not running")]
     Stopped,
