@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use amphi_media::ids::{ClassId, ConferenceId, EndpointId, LayerIndex, MediaKind, SourceId};
+use amphi_media::allocation::Staircase;
+use amphi_media::codec::Codec as Video;
+use amphi_media::ids::{ClassId, ConferenceId, EndpointId, SourceId};
+use amphi_media::rtp::ExtensionMap;
 use amphi_media::source::SourceDesc;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -186,8 +189,8 @@ pub struct Media {
     pub ssrc_rewriting: bool,
     /// Payload types.
     pub payload_types: SmallVec<[PayloadType; 16]>,
-    /// Numbers of header extensions.
-    pub extensions: Extensions,
+    /// Header extensions.
+    pub extensions: ExtensionMap,
 }
 
 /// One payload type.
@@ -216,42 +219,15 @@ pub enum Codec {
     Opus,
     /// Redundancy (RFC 2198) around Opus.
     Red,
-    /// VP8.
-    Vp8,
-    /// VP9.
-    Vp9,
-    /// H.264.
-    H264,
-    /// AV1.
-    Av1,
+    /// Video; `Codec::Other` is forwarded without being understood.
+    Video(Video),
     /// Retransmission (RFC 4588) of another payload type.
     Rtx {
         /// Of which one.
         apt: u8,
     },
-    /// Anything else of the given kind; forwarded without being understood.
-    Other(MediaKind),
-}
-
-/// Numbers of the header extensions that the bridge knows; `None`: not signaled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Extensions {
-    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level`.
-    pub audio_level: Option<u8>,
-    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`.
-    pub abs_send_time: Option<u8>,
-    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`.
-    pub transport_cc: Option<u8>,
-    /// `https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension`.
-    pub dependency_descriptor: Option<u8>,
-    /// `urn:3gpp:video-orientation`.
-    pub video_orientation: Option<u8>,
-    /// `http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00`.
-    pub video_layers_allocation: Option<u8>,
-    /// `urn:ietf:params:rtp-hdrext:sdes:mid`, and only if media is told apart by it.
-    pub mid: Option<u8>,
-    /// `extmap-allow-mixed`: one- and two-byte forms may be mixed.
-    pub allow_mixed: bool,
+    /// Audio of another kind; forwarded without being understood.
+    OtherAudio,
 }
 
 /// What the receivers of one class get, by their bandwidth (`spec/bridge.md` 9.5.2).
@@ -259,21 +235,10 @@ pub struct Extensions {
 pub struct Plan {
     /// Comes back in [`super::event::Event::RungChanged`], so that control knows which plan a rung is of.
     pub version: u64,
-    /// From the lowest to the highest; the first one applies below its bandwidth too. Empty: no video.
-    pub rungs: Vec<Rung>,
+    /// What is sent, by bandwidth.
+    pub staircase: Arc<Staircase>,
     /// Where sources are seen. A source of a rung without slot is not sent.
     pub slots: Vec<VideoSlot>,
-}
-
-/// One step of the staircase.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rung {
-    /// From this bandwidth on, in bits per second.
-    pub from_bps: u64,
-    /// Rate of what is sent on this rung, in bits per second.
-    pub rate_bps: u64,
-    /// What is sent.
-    pub layers: SmallVec<[(SourceId, LayerIndex); 4]>,
 }
 
 /// Where receivers see a source. Without SSRC rewriting the SSRCs are those of the source itself.
