@@ -13,7 +13,7 @@ use foldhash::HashMap;
 
 use crate::ids::{EndpointId, SourceId};
 use quota::Quotas;
-use record::Record;
+use record::{ENCODINGS, Pending, Record};
 
 /// Limits of [`Keyframes`].
 #[derive(Clone, Copy, Debug)]
@@ -123,4 +123,97 @@ pub struct Keyframes {
     records: HashMap<SourceId, Record>,
     quotas: Quotas,
     next: Option<Instant>,
+}
+
+impl Keyframes {
+    /// Nothing pending.
+    pub fn new(start: Instant, config: KeyframeConfig) -> Self {
+        Self { config, records: HashMap::default(), quotas: Quotas::new(start), next: None }
+    }
+
+    /// Receivers of a source, for the merge window and the epoch. Not telling it means a small audience.
+    pub fn set_audience(&mut self, now: Instant, source: SourceId, receivers: u32) {
+        self.records.entry(source).or_insert_with(|| Record::new(now)).audience = receivers;
+    }
+
+    /// Somebody wants a keyframe. [`Self::poll`] afterwards: it may be due now.
+    ///
+    /// Order of the checks (`spec/bridge.md` 10 (13)): a wish that can be merged costs the requester nothing; only one that makes a request
+    /// to the source is counted against its quota.
+    pub fn wish(&mut self, now: Instant, wish: Wish) -> Outcome {
+        let config = self.config;
+        let encoding = usize::from(wish.encoding).min(ENCODINGS - 1);
+        let record = self.records.entry(wish.source).or_insert_with(|| Record::new(now));
+        if wish.need == Need::FirstView {
+            record.on_join(now);
+        }
+        let window = record.window(&config);
+        let soon = record.last(encoding).map_or(now, |last| now.max(last + window));
+        let epoch = record.last(encoding).map_or(now, |last| now.max(last + record.epoch(&config)));
+        let wanted = if wish.need == Need::Upgrade { epoch } else { soon };
+        let pending = record.pending[encoding];
+        if pending.is_some_and(|pending| pending.due <= wanted) {
+            return Outcome::Merged;
+        }
+        // A repetition of a request that left and was not answered yet: it is under way.
+        if pending.is_some_and(|pending| pending.tries > 0) && record.sent.is_some_and(|sent| now < sent + window) {
+            return Outcome::Merged;
+        }
+        let granted = match wish.requester {
+            None => true,
+            Some(requester) => self.quotas.take(&config, now, (requester, wish.source, encoding as u8), wish.rtt),
+        };
+        let due = if granted { wanted } else { epoch.max(now + config.min_epoch) };
+        let earlier = pending.map_or(due, |pending| pending.due.min(due));
+        record.pending[encoding] = Some(Pending { due: earlier, tries: pending.map_or(0, |pending| pending.tries) });
+        self.next = Some(self.next.map_or(earlier, |next| next.min(earlier)));
+        if granted { Outcome::Scheduled(due) } else { Outcome::Deferred(earlier) }
+    }
+
+    /// A keyframe of the encoding began to arrive: whoever waited for it is served.
+    pub fn on_keyframe(&mut self, now: Instant, source: SourceId, encoding: u8) {
+        if let Some(record) = self.records.get_mut(&source) {
+            let encoding = usize::from(encoding).min(ENCODINGS - 1);
+            record.keyframe[encoding] = Some(now);
+            record.pending[encoding] = None;
+        }
+    }
+
+    /// Nobody waits for this encoding any more: requests are never sent for what nobody needs.
+    pub fn withdraw(&mut self, source: SourceId, encoding: u8) {
+        if let Some(record) = self.records.get_mut(&source) {
+            record.pending[usize::from(encoding).min(ENCODINGS - 1)] = None;
+        }
+    }
+
+    /// The source is gone.
+    pub fn remove_source(&mut self, source: SourceId) {
+        self.records.remove(&source);
+    }
+
+    /// The endpoint is gone.
+    pub fn remove_requester(&mut self, requester: EndpointId) {
+        self.quotas.forget(requester);
+    }
+
+    /// When [`Self::poll`] has something next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// A request that is due; call it until it returns none.
+    pub fn poll(&mut self, now: Instant) -> Option<Due> {
+        if self.next.is_none_or(|next| next > now) {
+            return None;
+        }
+        let config = self.config;
+        let mut due = None;
+        for (source, record) in &mut self.records {
+            if due.is_none() && record.due().is_some_and(|at| at <= now) {
+                due = record.send(&config, now).map(|encodings| Due { source: *source, encodings });
+            }
+        }
+        self.next = self.records.values().filter_map(Record::due).min();
+        due
+    }
 }

@@ -122,7 +122,7 @@ impl SendHistory {
 
     /// Bytes on the heap.
     pub fn heap_size(&self) -> usize {
-        std::mem::size_of_val(&*self.ring)
+        size_of_val(&*self.ring)
     }
 }
 
