@@ -26,6 +26,7 @@ mod ice;
 mod output;
 mod peer;
 mod pool;
+mod restart;
 mod schedule;
 mod sctp;
 #[cfg(test)]
@@ -39,5 +40,5 @@ pub use description::{
     CandidateType, Fingerprint, LocalCandidate, LocalTransport, RemoteCandidate, RemoteTransport, Setup,
 };
 pub use output::{DtlsRole, Failure, KeyPair, Keys, Output, Profile, Transmit};
-pub use peer::{Counters, Peer, Receive, Restart, SendError};
+pub use peer::{Counters, Heard, Peer, Receive, Restart, SendError};
 pub use pool::{Command, Event, Pool, PoolLimits};

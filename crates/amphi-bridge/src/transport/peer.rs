@@ -1,9 +1,22 @@
 //! The transport of one endpoint or relay.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{LocalTransport, Output, PeerConfig, RemoteTransport};
+use super::demux::{self, Kind};
+use super::fingerprint::Expected;
+use super::ice::{Agent, Finding};
+use super::restart::{Former, Pending};
+use super::sctp::{self, Sctp};
+use super::{DtlsRole, Failure, Fingerprint, LocalTransport, Output, PeerConfig, RemoteTransport, Setup, Transmit, dtls};
+
+pub use super::ice::Heard;
+
+/// How often [`Output::Activity`] comes at most.
+const ACTIVITY: Duration = Duration::from_secs(1);
+/// An output queue with more room than this is given back when it is empty.
+const KEEP_OUTPUTS: usize = 8;
 
 /// A datagram that came.
 #[derive(Clone, Copy, Debug)]
@@ -56,70 +69,449 @@ pub struct Counters {
 
 /// The transport of one endpoint or relay: ICE agent, DTLS, SCTP.
 #[derive(Debug)]
-pub struct Peer {}
+pub struct Peer {
+    pub(super) config: PeerConfig,
+    pub(super) agent: Agent,
+    pub(super) pending: Option<Box<Pending>>,
+    pub(super) former: Option<Box<Former>>,
+    /// Counts changes of the ufrags that are listened to.
+    pub(super) ufrag_changes: u32,
+    /// The pair to send on; none before the first valid one.
+    pub(super) path: Option<(SocketAddr, SocketAddr)>,
+    /// The established agent has no pair any more, but a restart is pending.
+    pub(super) lost: bool,
+    expected: Option<(Expected, DtlsRole)>,
+    early: VecDeque<Vec<u8>>,
+    early_bytes: usize,
+    dtls: Option<Box<dtls::Association>>,
+    sctp: Option<Box<Sctp>>,
+    outputs: VecDeque<Output>,
+    connect_deadline: Option<Instant>,
+    activity: Option<Instant>,
+    pub(super) ended: bool,
+    counters: Counters,
+}
 
 impl Peer {
     /// A peer that waits for the other side's description.
     pub fn new(now: Instant, config: PeerConfig) -> Self {
-        let _ = (now, config);
-        Self {}
+        let agent = Agent::new(now, &config, config.credentials.clone(), 0);
+        Self {
+            config,
+            agent,
+            pending: None,
+            former: None,
+            ufrag_changes: 0,
+            path: None,
+            lost: false,
+            expected: None,
+            early: VecDeque::new(),
+            early_bytes: 0,
+            dtls: None,
+            sctp: None,
+            outputs: VecDeque::new(),
+            connect_deadline: None,
+            activity: None,
+            ended: false,
+            counters: Counters::default(),
+        }
     }
 
     /// What to tell the other side. While a restart is pending this is still the established transport.
     pub fn local(&self) -> LocalTransport {
+        self.describe(&self.agent, (self.agent.generation() > 0).then(|| self.agent.generation()))
+    }
+
+    pub(super) fn describe(&self, agent: &Agent, generation: Option<u32>) -> LocalTransport {
         LocalTransport {
-            ufrag: String::new(),
-            password: String::new(),
-            generation: None,
-            candidates: Vec::new(),
-            fingerprint: super::Fingerprint { hash: String::new(), value: String::new(), setup: None },
+            ufrag: agent.credentials().ufrag.clone(),
+            password: agent.credentials().password.clone(),
+            generation,
+            candidates: agent.candidates(&self.config.addresses, self.config.advertise_private),
+            fingerprint: Fingerprint {
+                hash: "sha-256".into(),
+                value: self.config.certificate.fingerprint().into(),
+                setup: Some(Setup::Actpass),
+            },
         }
     }
 
     /// The other side's description or an update of it (`spec/bridge.md` 2.2, 2.5).
     pub fn set_remote(&mut self, now: Instant, remote: &RemoteTransport) {
-        let _ = (now, remote);
+        if self.ended {
+            return;
+        }
+        match remote.generation {
+            Some(generation) if generation != self.agent.generation() => self.answer_restart(now, generation, remote),
+            _ if self.path.is_none() => {
+                if let (Some(ufrag), Some(password)) = (&remote.ufrag, &remote.password) {
+                    self.agent.set_remote_credentials(ufrag, password);
+                    self.connect_deadline.get_or_insert(now + self.config.limits.connect_timeout);
+                }
+                for candidate in &remote.candidates {
+                    self.agent.add_remote_candidate(candidate);
+                }
+                self.agent.handle_timeout(now);
+            }
+            // Updates of an established transport are not taken.
+            _ => {}
+        }
+        if self.dtls.is_none() && !remote.fingerprints.is_empty() {
+            match Expected::strongest(&remote.fingerprints) {
+                Some(expected) => self.expected = Some((expected, dtls_role(&remote.fingerprints))),
+                None => return self.fail(Failure::NoUsableFingerprint),
+            }
+        }
+        self.after_ice(now);
     }
 
-    /// Takes a STUN or DTLS datagram.
-    pub fn handle(&mut self, now: Instant, receive: Receive<'_>) {
-        let _ = (now, receive);
+    /// Takes a STUN or DTLS datagram, and says whether it was an authentic STUN message.
+    pub fn handle(&mut self, now: Instant, receive: Receive<'_>) -> Heard {
+        if self.ended {
+            return Heard::Nothing;
+        }
+        let receive = Receive { destination: self.base_of(receive.destination), ..receive };
+        match demux::classify(receive.bytes) {
+            Kind::Stun => self.handle_stun(now, receive),
+            Kind::Dtls => {
+                self.handle_dtls(now, receive);
+                Heard::Nothing
+            }
+            Kind::Rtp | Kind::Rtcp | Kind::Other => Heard::Nothing,
+        }
+    }
+
+    /// The base to which a datagram came. Sockets on a wildcard address do not know more than the family.
+    fn base_of(&self, destination: SocketAddr) -> SocketAddr {
+        let mut of_family = self.config.addresses.iter().map(|a| a.base).filter(|b| b.is_ipv4() == destination.is_ipv4());
+        match (of_family.next(), of_family.next()) {
+            (Some(only), None) => only,
+            _ => destination,
+        }
+    }
+
+    fn handle_stun(&mut self, now: Instant, receive: Receive<'_>) -> Heard {
+        let heard = match demux::stun_local_ufrag(receive.bytes) {
+            Some(ufrag) => {
+                let agents = [
+                    Some(&mut self.agent),
+                    self.pending.as_mut().map(|p| &mut p.agent),
+                    self.former.as_mut().map(|f| &mut f.agent),
+                ];
+                match agents.into_iter().flatten().find(|agent| agent.credentials().ufrag == ufrag) {
+                    Some(agent) => agent.handle(now, receive),
+                    None => Heard::Nothing,
+                }
+            }
+            None => {
+                let mut heard = self.agent.handle(now, receive);
+                if heard == Heard::Nothing
+                    && let Some(pending) = &mut self.pending
+                {
+                    heard = pending.agent.handle(now, receive);
+                }
+                if heard == Heard::Nothing
+                    && let Some(former) = &mut self.former
+                {
+                    heard = former.agent.handle(now, receive);
+                }
+                heard
+            }
+        };
+        match heard {
+            Heard::Nothing => self.counters.rejected_stun += 1,
+            Heard::Request | Heard::Response => self.heard(now),
+        }
+        self.after_ice(now);
+        heard
+    }
+
+    fn heard(&mut self, now: Instant) {
+        if self.activity.is_none_or(|last| now.saturating_duration_since(last) >= ACTIVITY) {
+            self.activity = Some(now);
+            self.outputs.push_back(Output::Activity);
+        }
+    }
+
+    /// Whether authentic STUN messages came from there.
+    fn knows(&self, source: SocketAddr) -> bool {
+        self.agent.knows(source)
+            || self.pending.as_ref().is_some_and(|p| p.agent.knows(source))
+            || self.former.as_ref().is_some_and(|f| f.agent.knows(source))
+    }
+
+    /// Sends what the agents have to send, and takes their findings.
+    pub(super) fn after_ice(&mut self, now: Instant) {
+        let agents = [
+            Some(&mut self.agent),
+            self.pending.as_mut().map(|p| &mut p.agent),
+            self.former.as_mut().map(|f| &mut f.agent),
+        ];
+        for agent in agents.into_iter().flatten() {
+            while let Some(transmit) = agent.poll_transmit() {
+                self.outputs.push_back(Output::Transmit(transmit));
+            }
+        }
+        if let Some(former) = &mut self.former {
+            while former.agent.poll().is_some() {}
+        }
+        while let Some(finding) = self.agent.poll() {
+            match finding {
+                Finding::Selected { local, remote } => self.select(local, remote),
+                Finding::Lost if self.path.is_none() => {}
+                Finding::Lost if self.pending.is_some() => self.lost = true,
+                Finding::Lost => return self.fail(Failure::ConsentLost),
+            }
+        }
+        self.poll_pending(now);
+        self.start_dtls(now);
+    }
+
+    pub(super) fn select(&mut self, local: SocketAddr, remote: SocketAddr) {
+        let first = self.path.replace((local, remote)).is_none();
+        self.lost = false;
+        if first {
+            self.connect_deadline = None;
+            self.outputs.push_back(Output::Connected { local, remote });
+        }
+        self.outputs.push_back(Output::Selected { local, remote });
+    }
+
+    pub(super) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn handle_dtls(&mut self, now: Instant, receive: Receive<'_>) {
+        if !self.knows(receive.source) {
+            self.counters.rejected_dtls += 1;
+            return;
+        }
+        let Some(association) = &mut self.dtls else {
+            let limits = &self.config.limits;
+            let bytes = self.early_bytes + receive.bytes.len();
+            if self.early.len() >= limits.early_packets || bytes > limits.early_bytes {
+                self.counters.rejected_dtls += 1;
+                return;
+            }
+            self.early_bytes = bytes;
+            self.early.push_back(receive.bytes.to_vec());
+            return;
+        };
+        let mut said = Vec::new();
+        let result = association.handle(now, receive.bytes, &mut said);
+        self.after_dtls(now, said, result);
+    }
+
+    /// DTLS begins when there is a path to send on and it is known who should be there.
+    fn start_dtls(&mut self, now: Instant) {
+        if self.dtls.is_some() || self.ended || self.path.is_none() {
+            return;
+        }
+        let Some((expected, role)) = &self.expected else { return };
+        let PeerConfig { certificate, limits, .. } = &self.config;
+        let mut association = match dtls::Association::new(now, certificate, limits, *role, expected.clone()) {
+            Ok(association) => association,
+            Err(failure) => return self.fail(failure),
+        };
+        let mut said = Vec::new();
+        let mut result = association.handle_timeout(now, &mut said);
+        for packet in std::mem::take(&mut self.early) {
+            if result.is_ok() {
+                result = association.handle(now, &packet, &mut said);
+            }
+        }
+        self.early_bytes = 0;
+        self.dtls = Some(Box::new(association));
+        self.after_dtls(now, said, result);
+    }
+
+    fn after_dtls(&mut self, now: Instant, said: Vec<dtls::Said>, result: Result<(), Failure>) {
+        for said in said {
+            match said {
+                dtls::Said::Packet(bytes) => self.transmit(bytes),
+                dtls::Said::Ready(keys) => {
+                    let role = keys.role;
+                    self.outputs.push_back(Output::Keys(keys));
+                    if let Some(sctp_role) = self.config.sctp {
+                        let mut sctp = Box::new(Sctp::new(sctp_role, role, &self.config.limits));
+                        let mut said = Vec::new();
+                        sctp.drive(now, &mut said);
+                        self.sctp = Some(sctp);
+                        self.after_sctp(said);
+                    }
+                }
+                dtls::Said::Data(packet) => {
+                    self.heard(now);
+                    if let Some(sctp) = &mut self.sctp {
+                        let mut said = Vec::new();
+                        sctp.handle(now, packet, &mut said);
+                        self.after_sctp(said);
+                    }
+                }
+            }
+        }
+        if let Err(failure) = result {
+            if failure == Failure::FingerprintMismatch {
+                self.transmit(dtls::Association::refusal());
+            }
+            self.fail(failure);
+        }
+    }
+
+    fn after_sctp(&mut self, said: Vec<sctp::Said>) {
+        for said in said {
+            match said {
+                sctp::Said::Packet(packet) => {
+                    let Some(association) = &mut self.dtls else { return };
+                    let mut said = Vec::new();
+                    let result = association.send(&packet, &mut said);
+                    for said in said {
+                        if let dtls::Said::Packet(bytes) = said {
+                            self.transmit(bytes);
+                        }
+                    }
+                    if let Err(failure) = result {
+                        return self.fail(failure);
+                    }
+                }
+                sctp::Said::Open { label, protocol } => self.outputs.push_back(Output::ChannelOpen { label, protocol }),
+                sctp::Said::Message(text) => self.outputs.push_back(Output::ChannelMessage(text)),
+                sctp::Said::Closed => self.outputs.push_back(Output::ChannelClosed),
+            }
+        }
+    }
+
+    fn transmit(&mut self, bytes: Vec<u8>) {
+        if let Some((source, destination)) = self.path {
+            self.outputs.push_back(Output::Transmit(Transmit { source, destination, bytes }));
+        }
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        if !self.ended {
+            self.end();
+            self.outputs.push_back(Output::Failed(failure));
+        }
+    }
+
+    fn end(&mut self) {
+        self.counters = self.counters();
+        self.ended = true;
+        self.dtls = None;
+        self.sctp = None;
+        self.pending = None;
+        self.former = None;
+        self.early = VecDeque::new();
     }
 
     /// Lets timers run.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        if self.ended {
+            return;
+        }
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.connect_deadline) {
+            return self.fail(Failure::ConnectTimeout);
+        }
+        if due(self.agent.poll_timeout()) {
+            self.agent.handle_timeout(now);
+        }
+        self.handle_restart_timeout(now);
+        self.after_ice(now);
+        if let Some(association) = &mut self.dtls
+            && due(association.poll_timeout())
+        {
+            let mut said = Vec::new();
+            let result = association.handle_timeout(now, &mut said);
+            self.after_dtls(now, said, result);
+        }
+        if let Some(sctp) = &mut self.sctp
+            && due(sctp.poll_timeout())
+        {
+            let mut said = Vec::new();
+            sctp.handle_timeout(now, &mut said);
+            self.after_sctp(said);
+        }
     }
 
-    /// When [`Peer::handle_timeout`] is to be called.
+    /// When [`Peer::handle_timeout`] is to be called; none if nothing is waited for.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        None
+        if self.ended {
+            return None;
+        }
+        let dtls = self.dtls.as_ref().and_then(|association| association.poll_timeout());
+        let sctp = self.sctp.as_ref().and_then(|sctp| sctp.poll_timeout());
+        [self.connect_deadline, self.agent.poll_timeout(), self.restart_timeout(), dtls, sctp].into_iter().flatten().min()
     }
 
     /// The next thing to do or to know; drain after every call.
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > KEEP_OUTPUTS {
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// Sends a text message on the channel.
     pub fn send_channel(&mut self, now: Instant, text: &str) -> Result<(), SendError> {
-        let _ = (now, text);
-        Err(SendError::NotOpen)
+        let sctp = self.sctp.as_mut().ok_or(SendError::NotOpen)?;
+        let mut said = Vec::new();
+        let result = sctp.send(now, text, &mut said);
+        self.after_sctp(said);
+        result
     }
 
-    /// Starts an ICE restart in place.
-    pub fn restart(&mut self, now: Instant) -> Restart {
-        let _ = now;
-        Restart::Unavailable
-    }
-
-    /// Closes: the other side is told if it can be.
+    /// Closes: the other side is told if it can be. Only [`Output::Transmit`] follows.
     pub fn close(&mut self, now: Instant) {
         let _ = now;
+        if self.ended {
+            return;
+        }
+        let mut said = Vec::new();
+        if let Some(association) = &mut self.dtls {
+            association.close(&mut said);
+        }
+        for said in said {
+            if let dtls::Said::Packet(bytes) = said {
+                self.transmit(bytes);
+            }
+        }
+        self.end();
+    }
+
+    /// Whether the handshake is done.
+    pub fn is_ready(&self) -> bool {
+        self.dtls.as_ref().is_some_and(|association| association.is_connected())
+    }
+
+    /// Whether it failed or was closed.
+    pub fn is_ended(&self) -> bool {
+        self.ended
     }
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        let mut counters = self.counters;
+        if let Some(sctp) = &self.sctp {
+            counters.rejected_channels += sctp.rejected;
+            counters.ignored_messages += sctp.ignored;
+        }
+        counters
+    }
+
+    /// The ufrags of ours by which the other side may name us, for the index of the pool.
+    pub(super) fn ufrags(&self) -> impl Iterator<Item = &str> {
+        let agents =
+            [Some(&self.agent), self.pending.as_ref().map(|p| &p.agent), self.former.as_ref().map(|f| &f.agent)];
+        agents.into_iter().flatten().map(|agent| agent.credentials().ufrag.as_str())
+    }
+}
+
+/// Our part, by what the other side says of itself; server if it does not (`spec/bridge.md` 2.4).
+fn dtls_role(fingerprints: &[Fingerprint]) -> DtlsRole {
+    match fingerprints.iter().find_map(|fingerprint| fingerprint.setup) {
+        Some(Setup::Passive) => DtlsRole::Client,
+        Some(Setup::Active | Setup::Actpass) | None => DtlsRole::Server,
     }
 }
