@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use amphi_media::ids::{ConferenceId, EndpointId, LayerIndex, MediaKind, SourceId};
-use bytes::Bytes;
+use amphi_media::allocation::Staircase;
+use amphi_media::codec::Codec as Video;
+use amphi_media::ids::{ClassId, ConferenceId, EndpointId, SourceId};
+use amphi_media::rtp::ExtensionMap;
+use amphi_media::source::SourceDesc;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::stats::{ConferenceStats, EndpointStats, PlaneStats};
-use super::transport_types as transport;
+use crate::transport::{Peer, RemoteTransport};
 
 /// One thing that the plane shall do.
 #[derive(Debug)]
@@ -18,7 +21,7 @@ pub enum Command {
     CreateConference(CreateConference),
     /// It ends, with all endpoints and relays that are left in it.
     ExpireConference(ConferenceId),
-    /// An endpoint or a relay joins. The answer is what its transport says about itself (for the reply of colibri2).
+    /// An endpoint or a relay joins.
     AddEndpoint(Box<AddEndpoint>),
     /// What it may send and receive was signaled again.
     SetMedia {
@@ -41,21 +44,19 @@ pub enum Command {
         /// Whose.
         endpoint: EndpointId,
         /// What it signaled.
-        remote: Box<transport::Remote>,
+        remote: Box<RemoteTransport>,
     },
     /// New ICE credentials in place (`spec/bridge.md` 2.5); media goes on over the old pair until the new one works.
     RestartIce {
-        /// Whose.
+        /// Whose. [`super::event::Event::Restart`] answers.
         endpoint: EndpointId,
-        /// Gets the new local description.
-        reply: oneshot::Sender<Result<transport::Local, PlaneError>>,
     },
     /// All sources of an endpoint (own or relayed). Sources that are not in the list any more end; sources with other SSRCs than before are new.
     SetSources {
         /// Whose.
         endpoint: EndpointId,
         /// All of them.
-        sources: Vec<Source>,
+        sources: Vec<SourceDesc>,
     },
     /// Drops an endpoint's audio or video on arrival.
     ForceMute {
@@ -108,7 +109,7 @@ pub enum Command {
         /// To whom.
         to: Recipients,
         /// The text, shared by all.
-        text: Bytes,
+        text: Arc<str>,
     },
     /// A keyframe of a source is wanted by somebody outside (another bridge, the dominant speaker's prefetch).
     RequestKeyframe {
@@ -159,10 +160,8 @@ pub struct AddEndpoint {
     pub role: Role,
     /// What it may send and receive.
     pub media: Media,
-    /// How its transport is made (ICE role, DTLS role, SCTP role).
-    pub transport: transport::Config,
-    /// Gets the local description.
-    pub reply: oneshot::Sender<Result<transport::Local, PlaneError>>,
+    /// Its transport, made by control with credentials of [`super::Plane::credentials`] and addresses of [`super::Plane::addresses`].
+    pub peer: Box<Peer>,
 }
 
 /// What an endpoint is to the plane.
@@ -190,8 +189,8 @@ pub struct Media {
     pub ssrc_rewriting: bool,
     /// Payload types.
     pub payload_types: SmallVec<[PayloadType; 16]>,
-    /// Numbers of header extensions.
-    pub extensions: Extensions,
+    /// Header extensions.
+    pub extensions: ExtensionMap,
 }
 
 /// One payload type.
@@ -220,88 +219,26 @@ pub enum Codec {
     Opus,
     /// Redundancy (RFC 2198) around Opus.
     Red,
-    /// VP8.
-    Vp8,
-    /// VP9.
-    Vp9,
-    /// H.264.
-    H264,
-    /// AV1.
-    Av1,
+    /// Video; `Codec::Other` is forwarded without being understood.
+    Video(Video),
     /// Retransmission (RFC 4588) of another payload type.
     Rtx {
         /// Of which one.
         apt: u8,
     },
-    /// Anything else of the given kind; forwarded without being understood.
-    Other(MediaKind),
+    /// Audio of another kind; forwarded without being understood.
+    OtherAudio,
 }
-
-/// Numbers of the header extensions that the bridge knows; `None`: not signaled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Extensions {
-    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level`.
-    pub audio_level: Option<u8>,
-    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`.
-    pub abs_send_time: Option<u8>,
-    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`.
-    pub transport_cc: Option<u8>,
-    /// `https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension`.
-    pub dependency_descriptor: Option<u8>,
-    /// `urn:3gpp:video-orientation`.
-    pub video_orientation: Option<u8>,
-    /// `http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00`.
-    pub video_layers_allocation: Option<u8>,
-    /// `urn:ietf:params:rtp-hdrext:sdes:mid`, and only if media is told apart by it.
-    pub mid: Option<u8>,
-    /// `extmap-allow-mixed`: one- and two-byte forms may be mixed.
-    pub allow_mixed: bool,
-}
-
-/// A source of an endpoint (`spec/bridge.md` 4.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Its number.
-    pub id: SourceId,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// Encodings, lowest first. Audio has one.
-    pub encodings: SmallVec<[Encoding; 3]>,
-}
-
-/// One simulcast stream of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Encoding {
-    /// Its SSRC.
-    pub ssrc: u32,
-    /// SSRC of its retransmissions.
-    pub rtx: Option<u32>,
-}
-
-/// Number of a class of receivers in its conference. Small: numbers are used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClassId(pub u32);
 
 /// What the receivers of one class get, by their bandwidth (`spec/bridge.md` 9.5.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Comes back in [`super::event::Event::RungChanged`], so that control knows which plan a rung is of.
     pub version: u64,
-    /// From the lowest to the highest; the first one applies below its bandwidth too. Empty: no video.
-    pub rungs: Vec<Rung>,
+    /// What is sent, by bandwidth.
+    pub staircase: Arc<Staircase>,
     /// Where sources are seen. A source of a rung without slot is not sent.
     pub slots: Vec<VideoSlot>,
-}
-
-/// One step of the staircase.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rung {
-    /// From this bandwidth on, in bits per second.
-    pub from_bps: u64,
-    /// Rate of what is sent on this rung, in bits per second.
-    pub rate_bps: u64,
-    /// What is sent.
-    pub layers: SmallVec<[(SourceId, LayerIndex); 4]>,
 }
 
 /// Where receivers see a source. Without SSRC rewriting the SSRCs are those of the source itself.
@@ -361,9 +298,6 @@ pub enum PlaneError {
     /// The plane has no room for more.
     #[error("too many {0}")]
     Full(&'static str),
-    /// The transport could not be made.
-    #[error("transport: {0}")]
-    Transport(String),
     /// The plane's threads have ended or do not take commands.
     #[error("the media plane is not running")]
     Stopped,

@@ -1,11 +1,11 @@
 //! What the plane tells control. State of transports is never lost; estimates, rates and messages are dropped (and counted) when control
 //! does not keep up.
 
-use amphi_media::ids::{ConferenceId, EndpointId, LayerIndex, SourceId};
-use bytes::Bytes;
+use amphi_media::ids::{ClassId, ConferenceId, EndpointId, LayerIndex, SourceId};
+use amphi_media::source::LayerShape;
 use smallvec::SmallVec;
 
-use super::command::ClassId;
+use crate::transport::{Failure, LocalTransport, Restart, SendError};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -19,8 +19,13 @@ pub enum Event {
     Failed {
         /// Whose.
         endpoint: EndpointId,
-        /// Why, for the log.
-        reason: String,
+        /// Why.
+        reason: Failure,
+    },
+    /// There was no room for the transport of this endpoint.
+    Refused {
+        /// Whose.
+        endpoint: EndpointId,
     },
     /// The bridge channel (SCTP) is open.
     ChannelOpen {
@@ -31,11 +36,37 @@ pub enum Event {
     ChannelMessage {
         /// From whom.
         endpoint: EndpointId,
-        /// As it came; neither UTF-8 nor JSON was checked.
-        text: Bytes,
+        /// As it came.
+        text: String,
     },
     /// The bridge channel is closed.
     ChannelClosed {
+        /// Whose.
+        endpoint: EndpointId,
+    },
+    /// The channel did not take a message.
+    SendFailed {
+        /// Whose.
+        endpoint: EndpointId,
+        /// Why.
+        reason: SendError,
+    },
+    /// Answer to [`super::command::Command::RestartIce`].
+    Restart {
+        /// Whose.
+        endpoint: EndpointId,
+        /// What became of it.
+        result: Restart,
+    },
+    /// A restart of ICE was done.
+    Restarted {
+        /// Whose.
+        endpoint: EndpointId,
+        /// What is told now.
+        local: Box<LocalTransport>,
+    },
+    /// A restart of ICE was given up.
+    RestartAbandoned {
         /// Whose.
         endpoint: EndpointId,
     },
@@ -63,16 +94,25 @@ pub enum Event {
         /// What.
         source: SourceId,
     },
-    /// Layers of a source as they are measured: at once when heights or layers changed, otherwise about every second when rates did.
-    Layers {
+    /// Media showed other layers, heights or frame rates of an encoding than before: for `SourceDesc::refine`.
+    Layering {
         /// Where.
         conference: ConferenceId,
         /// Of what.
         source: SourceId,
-        /// Heights or the set of layers changed, not only rates.
-        layering_changed: bool,
-        /// All layers, ascending.
-        layers: Vec<LayerRate>,
+        /// Which encoding.
+        encoding: u8,
+        /// All its layers.
+        shapes: Vec<LayerShape>,
+    },
+    /// Measured rates of a source's layers, about every second if they changed: for `SourceDesc::set_rates`.
+    Rates {
+        /// Where.
+        conference: ConferenceId,
+        /// Of what.
+        source: SourceId,
+        /// Bits per second, with the layers that a layer needs.
+        rates: Vec<(LayerIndex, u64)>,
     },
     /// A receiver gets what another rung of its class' plan says: time for its ForwardedSources.
     RungChanged {
@@ -94,17 +134,4 @@ pub enum Event {
         /// Round trip in microseconds, if known.
         rtt_us: Option<u32>,
     },
-}
-
-/// One layer of a source as it is measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerRate {
-    /// Which.
-    pub index: LayerIndex,
-    /// Pixels; `None`: not known yet.
-    pub height: Option<u16>,
-    /// Frames per second; `None`: not known.
-    pub fps: Option<f32>,
-    /// With the layers it depends on, in bits per second; 0: not sent now.
-    pub bps: u64,
 }

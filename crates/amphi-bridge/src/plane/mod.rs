@@ -11,7 +11,6 @@ pub mod command;
 pub mod event;
 pub mod socket;
 pub mod stats;
-pub mod transport_types;
 
 use std::net::SocketAddr;
 use std::time::Duration;
