@@ -5,6 +5,7 @@
 //! folder in `fuzz/corpus`; see `fuzz/README.md`.
 
 mod c2s;
+mod jingle;
 mod link;
 mod room;
 mod s2s;
@@ -12,6 +13,7 @@ mod stream_reader;
 mod xml;
 
 pub use c2s::c2s;
+pub use jingle::jingle;
 pub use link::link;
 pub use room::room;
 pub use s2s::s2s;
@@ -22,5 +24,12 @@ pub use xml::xml;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: &[(&str, Target)] =
-    &[("xml", xml), ("stream_reader", stream_reader), ("c2s", c2s), ("s2s", s2s), ("room", room), ("link", link)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("xml", xml),
+    ("stream_reader", stream_reader),
+    ("c2s", c2s),
+    ("s2s", s2s),
+    ("room", room),
+    ("link", link),
+    ("jingle", jingle),
+];
