@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use amphi_media::allocation::Staircase;
 use amphi_media::codec::Codec as Video;
-use amphi_media::ids::{ClassId, ConferenceId, EndpointId, SourceId};
+use amphi_media::conference::Output;
+use amphi_media::ids::{ConferenceId, EndpointId, SourceId};
 use amphi_media::rtp::ExtensionMap;
 use amphi_media::source::SourceDesc;
+use amphi_media::speech::SpeechConfig;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
@@ -67,42 +68,14 @@ pub enum Command {
         /// Video is dropped.
         video: bool,
     },
-    /// What the receivers of a class get from now on; replaces the plan with the same number.
-    SetPlan {
+    /// Something that the decisions of a conference (`amphi_media::conference`) want done with media: `SlotSsrcs`, `Class`, `SetClass`,
+    /// `ClassGone`, `AudioSlots`, `DefaultAudioSkip`, `AudioSkip`, `AudioExempt`, `AssumedBandwidth`, `PrepareKeyframe`. What is not for the
+    /// plane (`Send`, `Ignored`) is ignored.
+    Decision {
         /// Where.
         conference: ConferenceId,
-        /// Which class.
-        class: ClassId,
-        /// The staircase and the slots; `None` forgets the class.
-        plan: Option<Arc<Plan>>,
-    },
-    /// Puts receivers into a class. Until then they get no video.
-    SetClass {
-        /// Of one conference.
-        endpoints: Vec<EndpointId>,
-        /// The class.
-        class: ClassId,
-    },
-    /// Which sources are heard in the audio slots of a conference. Equal for all receivers with SSRC rewriting.
-    SetAudioSlots {
-        /// Where.
-        conference: ConferenceId,
-        /// All slots that are taken.
-        slots: Arc<[AudioSlot]>,
-    },
-    /// Whose audio an endpoint wants (`ReceiverAudioSubscription`, `spec/bridge.md` 3.2).
-    SetAudioSubscription {
-        /// The receiver.
-        endpoint: EndpointId,
-        /// What it wants.
-        subscription: AudioSubscription,
-    },
-    /// Limits what receivers are believed to take, whatever the estimate says (`assumedBandwidthBps`); `None` ends that.
-    AssumeBandwidth {
-        /// The receiver.
-        endpoint: EndpointId,
-        /// Bits per second.
-        bps: Option<u64>,
+        /// What.
+        output: Output,
     },
     /// A message on the bridge channels (SCTP) of some endpoints. Those without an open channel are skipped.
     SendMessage {
@@ -145,8 +118,8 @@ pub struct CreateConference {
     pub feedback_audio: u32,
     /// The same for video, and for padding.
     pub feedback_video: u32,
-    /// How many speakers are forwarded; `None`: all.
-    pub loudest: Option<u8>,
+    /// Levels, loudest and dominant speakers.
+    pub speech: SpeechConfig,
 }
 
 /// A new endpoint or relay.
@@ -185,7 +158,7 @@ pub struct Media {
     pub accepts_audio: bool,
     /// It takes video.
     pub accepts_video: bool,
-    /// Whether SSRCs are rewritten for it. Only audio needs to know: video follows the slots of the class' plan.
+    /// Whether SSRCs are rewritten for it: it sees slots in place of the sources' own SSRCs.
     pub ssrc_rewriting: bool,
     /// Payload types.
     pub payload_types: SmallVec<[PayloadType; 16]>,
@@ -228,51 +201,6 @@ pub enum Codec {
     },
     /// Audio of another kind; forwarded without being understood.
     OtherAudio,
-}
-
-/// What the receivers of one class get, by their bandwidth (`spec/bridge.md` 9.5.2).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// Comes back in [`super::event::Event::RungChanged`], so that control knows which plan a rung is of.
-    pub version: u64,
-    /// What is sent, by bandwidth.
-    pub staircase: Arc<Staircase>,
-    /// Where sources are seen. A source of a rung without slot is not sent.
-    pub slots: Vec<VideoSlot>,
-}
-
-/// Where receivers see a source. Without SSRC rewriting the SSRCs are those of the source itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VideoSlot {
-    /// What is seen.
-    pub source: SourceId,
-    /// SSRC that is sent.
-    pub ssrc: u32,
-    /// SSRC of retransmissions that are sent.
-    pub rtx: Option<u32>,
-}
-
-/// Where receivers hear a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AudioSlot {
-    /// What is heard.
-    pub source: SourceId,
-    /// SSRC that is sent.
-    pub ssrc: u32,
-}
-
-/// Whose audio a receiver wants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AudioSubscription {
-    /// Everybody's.
-    #[default]
-    All,
-    /// Nobody's.
-    None,
-    /// Of these only.
-    Include(Vec<SourceId>),
-    /// Of all but these.
-    Exclude(Vec<SourceId>),
 }
 
 /// To whom a message goes.

@@ -8,7 +8,9 @@
 //! Everything here runs on plain threads: one per shard and one or more for transports. Control holds a [`Plane`] and reads [`event::Event`]s.
 
 pub mod command;
+
 pub mod event;
+
 pub mod socket;
 pub mod stats;
 

@@ -1,0 +1,1 @@
+pub struct Receiver; pub struct ReceiverConfig; pub struct VideoSlot;
