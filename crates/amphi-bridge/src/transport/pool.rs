@@ -469,6 +469,12 @@ impl Pool {
         self.ids.is_empty()
     }
 
+    /// Entries of the indices: ids, ufrags, 5-tuples, transactions.
+    #[cfg(test)]
+    pub(super) fn left_over(&self) -> [usize; 4] {
+        [self.ids.len(), self.ufrags.len(), self.bindings.len(), self.transactions.len()]
+    }
+
     /// What was counted.
     pub fn counters(&self) -> PoolCounters {
         self.counters
