@@ -40,7 +40,7 @@ impl Client {
 
     /// What it would signal.
     pub(super) fn describe(&mut self, setup: Setup) -> RemoteTransport {
-        let mut api = self.rtc.direct_api();
+        let api = self.rtc.direct_api();
         let IceCreds { ufrag, pass } = api.local_ice_credentials();
         let value = api.local_dtls_fingerprint().to_string();
         let (hash, value) = value.split_once(' ').unwrap();

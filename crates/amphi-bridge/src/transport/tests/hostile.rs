@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::world::{End, Pair, address, config, remote};
-use crate::transport::{Credentials, Failure, Heard, Receive, SctpRole, Setup, Transmit};
+use crate::transport::{Credentials, Failure, Heard, PeerLimits, Receive, SctpRole, Setup, Transmit};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -135,22 +135,45 @@ fn nothing_is_sent_where_nobody_proved_to_be() {
 fn remote_addresses_are_bounded() {
     let mut pair = pair();
     pair.introduce(Setup::Passive, true);
-    let mut port = 20_000_u16;
+    pair.run(SOON);
+    let size = |pair: &Pair| format!("{:?}", pair.left.peer).len();
+    let check = pair.right.sent.iter().rfind(|t| t.bytes[..2] == [0, 1]).unwrap().clone();
+    let mut sizes = Vec::new();
+    // A client whose authentic check comes from ever other ports.
+    for port in 20_000..20_400 {
+        let mut from = check.source;
+        from.set_port(port);
+        let receive = Receive { source: from, destination: check.destination, bytes: &check.bytes };
+        pair.left.peer.handle(pair.now, receive);
+        pair.left.drain();
+        sizes.push(size(&pair));
+    }
+    assert!(sizes[30] > sizes[0]);
+    assert!(sizes[399] <= sizes[100] + 4, "nothing but counters grows above the limit");
+    assert!(pair.left.peer.counters().rejected_stun > 300);
+    pair.run(Duration::from_secs(60));
+    assert_eq!(pair.left.failure(), None);
+}
+
+#[test]
+fn mapped_addresses_are_bounded() {
+    let mut pair = pair();
+    // To the left side's checks the right side answers that it sees ever other addresses: the left side's checks change their port.
+    let mut port = 30_000_u16;
     pair.filter = Box::new(move |transmit| {
-        if transmit.source == address("192.0.2.2:10000") && transmit.bytes[..2] == [0, 1] {
+        if transmit.source == address("192.0.2.1:10000") && transmit.bytes[..2] == [0, 1] {
             port += 1;
             transmit.source.set_port(port);
         }
+        if transmit.destination.port() >= 30_000 {
+            transmit.destination.set_port(10_000);
+        }
         true
     });
-    // A client whose every check comes from another port; answers get lost on their way to it.
-    for _ in 0..400 {
-        pair.right.peer.restart(pair.now);
-        pair.step();
-        pair.now += Duration::from_secs(1);
-    }
-    assert!(pair.left.peer.counters().rejected_stun > 0 || pair.left.failure().is_some() || pair.left.keys().is_some());
-    assert!(format!("{:?}", pair.left.peer).len() < 200_000, "the agent does not grow with addresses");
+    pair.introduce(Setup::Passive, true);
+    pair.run(Duration::from_secs(600));
+    let candidates = format!("{:?}", pair.left.peer).matches("Candidate(prflx").count();
+    assert!((2..=PeerLimits::default().mapped_addresses).contains(&candidates), "{candidates}");
 }
 
 #[test]
