@@ -7,14 +7,20 @@
 mod c2s;
 mod link;
 mod room;
+mod rtcp;
+mod rtp;
 mod s2s;
+mod srtp;
 mod stream_reader;
 mod xml;
 
 pub use c2s::c2s;
 pub use link::link;
 pub use room::room;
+pub use rtcp::rtcp;
+pub use rtp::rtp;
 pub use s2s::s2s;
+pub use srtp::srtp;
 pub use stream_reader::stream_reader;
 pub use xml::xml;
 
@@ -22,5 +28,14 @@ pub use xml::xml;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: &[(&str, Target)] =
-    &[("xml", xml), ("stream_reader", stream_reader), ("c2s", c2s), ("s2s", s2s), ("room", room), ("link", link)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("xml", xml),
+    ("stream_reader", stream_reader),
+    ("c2s", c2s),
+    ("s2s", s2s),
+    ("room", room),
+    ("link", link),
+    ("rtp", rtp),
+    ("rtcp", rtcp),
+    ("srtp", srtp),
+];
