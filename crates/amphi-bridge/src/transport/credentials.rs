@@ -14,7 +14,7 @@ pub struct Credentials {
     pub ufrag: String,
     /// 24 random characters.
     pub password: String,
-    prefix_len: usize,
+    pub(super) prefix_len: usize,
 }
 
 impl std::fmt::Debug for Credentials {

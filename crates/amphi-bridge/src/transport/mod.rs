@@ -41,4 +41,4 @@ pub use description::{
 };
 pub use output::{DtlsRole, Failure, KeyPair, Keys, Output, Profile, Transmit};
 pub use peer::{Counters, Heard, Peer, Receive, Restart, SendError};
-pub use pool::{Command, Event, Pool, PoolLimits};
+pub use pool::{Command, Event, Pool, PoolCounters, PoolLimits};
