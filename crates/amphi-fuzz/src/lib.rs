@@ -8,7 +8,10 @@ mod c2s;
 mod jingle;
 mod link;
 mod room;
+mod rtcp;
+mod rtp;
 mod s2s;
+mod srtp;
 mod stream_reader;
 mod xml;
 
@@ -16,7 +19,10 @@ pub use c2s::c2s;
 pub use jingle::jingle;
 pub use link::link;
 pub use room::room;
+pub use rtcp::rtcp;
+pub use rtp::rtp;
 pub use s2s::s2s;
+pub use srtp::srtp;
 pub use stream_reader::stream_reader;
 pub use xml::xml;
 
@@ -32,4 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("room", room),
     ("link", link),
     ("jingle", jingle),
+    ("rtp", rtp),
+    ("rtcp", rtcp),
+    ("srtp", srtp),
 ];

@@ -170,7 +170,8 @@ mod tests {
         let red = Red::parse(&payload).unwrap();
         let recover = |lost: &[u16]| red.recover(1, 1000, |s| lost.contains(&s)).collect::<Vec<_>>();
         assert_eq!(recover(&[]), []);
-        let older = Recovered { seq: 65_535, timestamp: 1000u32.wrapping_sub(1920), payload_type: 111, payload: b"older" };
+        let older =
+            Recovered { seq: 65_535, timestamp: 1000u32.wrapping_sub(1920), payload_type: 111, payload: b"older" };
         let before = Recovered { seq: 0, timestamp: 40, payload_type: 111, payload: b"before" };
         assert_eq!(recover(&[65_535]), [older]);
         assert_eq!(recover(&[0]), [before]);

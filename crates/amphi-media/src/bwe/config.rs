@@ -31,12 +31,8 @@ pub struct BweConfig {
     pub further_probe: f64,
     /// Further probes leave while the result is above this part of what was probed; default 0.7.
     pub further_threshold: f64,
-    /// While little is sent and more is wanted, a probe leaves this often; default 5 s.
+    /// While more is wanted than the estimate allows, a probe leaves this often; default 5 s.
     pub probe_interval: Duration,
-    /// After a drop by a third that is over again, a probe at the old rate leaves so long after it; default 3 s.
-    pub recovery_probe: Duration,
-    /// Sending below this part of the estimate is application limited; default 0.65.
-    pub limited_below: f64,
     /// Nothing heard of what was sent for so long: the estimate falls; default 3 s.
     pub silence: Duration,
     /// By this factor, once a second while nothing is heard; default 0.8.
@@ -60,8 +56,6 @@ impl Default for BweConfig {
             further_probe: 2.0,
             further_threshold: 0.7,
             probe_interval: Duration::from_secs(5),
-            recovery_probe: Duration::from_secs(3),
-            limited_below: 0.65,
             silence: Duration::from_secs(3),
             silence_factor: 0.8,
         }

@@ -139,9 +139,8 @@ impl Descriptor {
 
     /// The decode targets that the frame is part of.
     pub fn targets(&self) -> u32 {
-        (0..self.structure.decode_targets).fold(0, |mask, dt| {
-            mask | u32::from(self.indication(dt) != Indication::NotPresent) << dt
-        })
+        (0..self.structure.decode_targets)
+            .fold(0, |mask, dt| mask | u32::from(self.indication(dt) != Indication::NotPresent) << dt)
     }
 
     /// How many frames back each reference is.

@@ -33,8 +33,6 @@ pub struct AudioPacket {
     pub plain: AudioNumbers,
     /// For receivers with SSRC rewriting; none: it has no slot.
     pub slot: Option<AudioNumbers>,
-    /// Only for those who ask for it by name (`spec/bridge.md` 4.7), as with synthetic sources.
-    pub on_demand: bool,
 }
 
 /// Ticks between the last packet of one source and the first of the next on one SSRC: 20 ms of Opus.

@@ -17,7 +17,7 @@ mod run;
 
 pub use audio::{AudioLine, AudioNumbers, AudioPacket, AudioSent};
 pub use head::Head;
-pub use receiver::{Receiver, ReceiverConfig, VideoSlot};
+pub use receiver::{Asked, Receiver, ReceiverConfig, VideoSlot};
 pub use run::{MAX_RUN, MAX_SEGMENTS, Run};
 
 use std::sync::Arc;

@@ -30,7 +30,7 @@ pub struct KeyframeConfig {
     pub source_interval: Duration,
     /// Time between two requests of one receiver for one encoding, if its RTT is not longer; default 200 ms (`jmt.keyframe.min-interval`).
     pub requester_interval: Duration,
-    /// Requests of one receiver for one encoding within `quota_window`; default 3 (`jmt.keyframe.max-requests`).
+    /// Requests of one receiver for one encoding within `quota_window`, 4 at most; default 3 (`jmt.keyframe.max-requests`).
     pub quota: u8,
     /// See `quota`; default 10 s (`jmt.keyframe.max-request-interval`).
     pub quota_window: Duration,
@@ -42,7 +42,7 @@ pub struct KeyframeConfig {
     pub retry: Duration,
     /// Repetitions; default 4.
     pub max_retries: u8,
-    /// Receivers whose quota is kept; default 8192. Requests of further ones wait for the epoch.
+    /// Receivers whose quota is kept; default 8192. Requests of further ones wait for `max_epoch`.
     pub max_requesters: usize,
 }
 
@@ -103,7 +103,7 @@ pub enum Outcome {
     Scheduled(Instant),
     /// It joined a request that is already waiting to leave, or has left so shortly before that its keyframe answers the wish too.
     Merged,
-    /// The requester asked too often: it waits for the source's next epoch.
+    /// The requester asked too often: the request leaves at this time at the latest, when its quota allows it.
     Deferred(Instant),
 }
 
@@ -136,7 +136,7 @@ impl Keyframes {
         self.records.entry(source).or_insert_with(|| Record::new(now)).audience = receivers;
     }
 
-    /// Somebody wants a keyframe. [`Self::poll`] afterwards: it may be due now.
+    /// Somebody wants a keyframe of a source that is here. [`Self::poll`] afterwards: it may be due now.
     ///
     /// Order of the checks (`spec/bridge.md` 10 (13)): a wish that can be merged costs the requester nothing; only one that makes a request
     /// to the source is counted against its quota.
@@ -160,14 +160,14 @@ impl Keyframes {
             return Outcome::Merged;
         }
         let granted = match wish.requester {
-            None => true,
+            None => Ok(()),
             Some(requester) => self.quotas.take(&config, now, (requester, wish.source, encoding as u8), wish.rtt),
         };
-        let due = if granted { wanted } else { epoch.max(now + config.min_epoch) };
-        let earlier = pending.map_or(due, |pending| pending.due.min(due));
-        record.pending[encoding] = Some(Pending { due: earlier, tries: pending.map_or(0, |pending| pending.tries) });
-        self.next = Some(self.next.map_or(earlier, |next| next.min(earlier)));
-        if granted { Outcome::Scheduled(due) } else { Outcome::Deferred(earlier) }
+        let due = granted.map_or_else(|later| wanted.max(later), |()| wanted);
+        let due = pending.map_or(due, |pending| pending.due.min(due));
+        record.pending[encoding] = Some(Pending { due, tries: pending.map_or(0, |pending| pending.tries) });
+        self.next = Some(self.next.map_or(due, |next| next.min(due)));
+        if granted.is_ok() { Outcome::Scheduled(due) } else { Outcome::Deferred(due) }
     }
 
     /// A keyframe of the encoding began to arrive: whoever waited for it is served.
@@ -217,3 +217,6 @@ impl Keyframes {
         due
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,19 +7,18 @@ use foldhash::HashMap;
 use super::KeyframeConfig;
 use crate::ids::{EndpointId, SourceId};
 
-/// Grants of one receiver for one encoding; at most four are kept.
-#[derive(Clone, Copy, Debug, Default)]
-struct Grants {
-    /// Milliseconds since the start plus 1, newest first; 0 is none.
-    at: [u32; 4],
-}
+/// Grants that can be kept per receiver and encoding.
+const KEPT: usize = 4;
+
+/// Grants of one receiver for one encoding, in milliseconds since the start, newest first; the newest may lie in the future.
+type Grants = [Option<u64>; KEPT];
 
 /// Grants of all receivers that caused a request of late.
 #[derive(Debug)]
 pub(super) struct Quotas {
     start: Instant,
     grants: HashMap<(EndpointId, SourceId, u8), Grants>,
-    swept: u32,
+    swept: u64,
 }
 
 impl Quotas {
@@ -27,37 +26,40 @@ impl Quotas {
         Self { start, grants: HashMap::default(), swept: 0 }
     }
 
-    /// Takes one request from the quota, or says no and takes nothing.
+    /// Takes one request from the quota; or says from when on there is one again, and takes that one, so that whoever asks all the time gets
+    /// what the quota gives and no more.
     pub(super) fn take(
         &mut self,
         config: &KeyframeConfig,
         now: Instant,
         key: (EndpointId, SourceId, u8),
         rtt: Option<Duration>,
-    ) -> bool {
-        let clock = (now.saturating_duration_since(self.start).as_millis() as u32).wrapping_add(1);
-        let window = config.quota_window.as_millis() as u32;
+    ) -> Result<(), Instant> {
+        let clock = now.saturating_duration_since(self.start).as_millis() as u64;
+        let window = config.quota_window.as_millis() as u64;
         if self.grants.len() >= config.max_requesters && !self.grants.contains_key(&key) {
             // Once a second at most, so that a full table does not cost a sweep per request.
-            if clock.wrapping_sub(self.swept) >= 1000 {
+            if clock >= self.swept + 1000 {
                 self.swept = clock;
-                self.grants.retain(|_, grants| clock.wrapping_sub(grants.at[0]) < window);
+                self.grants.retain(|_, grants| grants[0].is_some_and(|at| clock < at + window));
             }
             if self.grants.len() >= config.max_requesters {
-                return false;
+                return Err(now + config.max_epoch);
             }
         }
         let grants = self.grants.entry(key).or_default();
+        if let Some(future) = grants[0].filter(|&at| at > clock) {
+            return Err(self.start + Duration::from_millis(future));
+        }
         // The maximum of both is meant, see `spec/bridge.md` 10 (13).
         let interval = config.requester_interval.max(rtt.unwrap_or_default() + Duration::from_millis(10));
-        let since = |at: u32| if at == 0 { u32::MAX } else { clock.wrapping_sub(at) };
-        let quota = usize::from(config.quota.clamp(1, 4));
-        if u128::from(since(grants.at[0])) < interval.as_millis() || since(grants.at[quota - 1]) < window {
-            return false;
-        }
-        grants.at.rotate_right(1);
-        grants.at[0] = clock.max(1);
-        true
+        let quota = usize::from(config.quota).clamp(1, KEPT);
+        let rested = grants[0].map_or(clock, |at| at + interval.as_millis() as u64);
+        let free = grants[quota - 1].map_or(clock, |at| at + window);
+        let at = rested.max(free).max(clock);
+        grants.rotate_right(1);
+        grants[0] = Some(at);
+        if at > clock { Err(self.start + Duration::from_millis(at)) } else { Ok(()) }
     }
 
     pub(super) fn forget(&mut self, requester: EndpointId) {

@@ -8,13 +8,18 @@
 //! ([`Subscription::join`]), then to those that follow one ([`Subscription::accept`]). The order matters: who joins a stream at a packet must not get
 //! that packet from the stream before.
 
+mod filter;
+mod frames;
+mod packets;
 mod runs;
 mod stream;
 mod subscription;
 pub mod template;
 
+use std::time::Instant;
+
 use crate::codec::dependency;
-use crate::ids::{LayerIndex, SourceId};
+use crate::ids::{LayerIndex, MediaKind, SourceId};
 
 pub use runs::{Origin, Runs};
 pub use stream::{Stream, StreamConfig};
@@ -66,6 +71,17 @@ pub struct Projected {
     pub structure: Option<(u8, u8)>,
     /// The dependency descriptor as it is to be sent, with the stream's frame number and template ids ([`template::patch_descriptor`] sets others).
     pub descriptor: Option<dependency::Written>,
+}
+
+/// The timestamp after a switch to what has no timestamps in common: what has passed since, and at least one frame.
+fn next_timestamp(last: u32, at: Instant, now: Instant, kind: MediaKind) -> u32 {
+    let (per_millisecond, frame) = match kind {
+        MediaKind::Video => (90, 3000),
+        MediaKind::Audio => (48, 960),
+    };
+    let elapsed = (now.saturating_duration_since(at).as_millis() as u32).wrapping_mul(per_millisecond);
+    // More than half of the range would look like a step back.
+    last.wrapping_add(elapsed.clamp(frame, u32::MAX / 4))
 }
 
 /// Where a receiver may stay while it waits for a keyframe of a lower quality: the lowest temporal layer of what it gets (`spec/bridge.md` 4.6.6).

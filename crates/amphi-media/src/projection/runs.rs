@@ -42,11 +42,24 @@ impl Runs {
 
     /// To be called after a packet whose `Numbers::joined` is set.
     pub fn begin(&mut self, subscription: &Subscription) {
-        unreachable!("{subscription:?}")
+        let Some((stream, offsets, start, end_before)) = subscription.run() else {
+            return;
+        };
+        let next = usize::from(self.next);
+        if let Some(before) = &mut self.runs[(next + KEPT - 1) % KEPT] {
+            before.end = before.end.min(end_before);
+        }
+        self.runs[next] = Some(Run { start, end: u64::MAX, stream, offsets });
+        self.next = ((next + 1) % KEPT) as u8;
     }
 
-    /// Where a sequence number of a NACK came from; `None` if it was not sent, must not be sent, or is too old.
+    /// Where a sequence number of a NACK came from; `None` if it was not sent, must not be sent, or is too old. What the stream lost itself has
+    /// an origin too: a number of the stream that nothing has.
     pub fn origin(&self, subscription: &Subscription, seq: u16) -> Option<Origin> {
-        unreachable!("{subscription:?}{seq}")
+        let last = subscription.last_seq()?;
+        let back = (last as u16).wrapping_sub(seq);
+        let out = last.checked_sub(back.into()).filter(|_| back < 0x8000)?;
+        let run = self.runs.iter().flatten().find(|run| (run.start..run.end).contains(&out))?;
+        Some(Origin { stream: run.stream, seq: out.wrapping_sub(run.offsets.seq), offsets: run.offsets, out })
     }
 }

@@ -263,7 +263,8 @@ impl TransportCcFeedback<'_> {
             let Some((symbol, _)) = delta(ticks(arrival), time) else { break };
             let gap = arrival.seq - next;
             // What is open in the chunk writer ends as two chunks at most, a gap adds two and its whole runs, and three bytes fill up a word.
-            let worst = out.len() - start + 2 * (4 + gap as usize / usize::from(MAX_RUN)) + deltas + symbol.delta_bytes() + 3;
+            let worst =
+                out.len() - start + 2 * (4 + gap as usize / usize::from(MAX_RUN)) + deltas + symbol.delta_bytes() + 3;
             if next > base && (worst > max_len || arrival.seq - base >= u64::from(MAX_STATUSES)) {
                 break;
             }
@@ -328,7 +329,7 @@ impl ChunkWriter {
 
     fn push(&mut self, symbol: Symbol, out: &mut Vec<u8>) {
         while !self.fits(symbol) {
-            self.emit(out);
+            self.emit(false, out);
         }
         self.mixed |= self.len > 0 && self.get(0) != symbol as u32;
         self.large |= symbol == Symbol::Large;
@@ -338,32 +339,28 @@ impl ChunkWriter {
         self.len += 1;
     }
 
-    /// Writes one chunk of what is open; if it does not take all, the rest stays.
-    fn emit(&mut self, out: &mut Vec<u8>) {
-        let taken = self.len.min(if self.mixed && self.large { 7 } else { 14 });
-        let bits = if !self.mixed {
-            let run = (self.get(0) as u16) << 13 | self.len;
+    /// Writes one chunk of what is open; if it does not take all, the rest stays. Only the last chunk may have fewer symbols than its form.
+    fn emit(&mut self, last: bool, out: &mut Vec<u8>) {
+        if !self.mixed {
+            out.extend_from_slice(&((self.get(0) as u16) << 13 | self.len).to_be_bytes());
             *self = Self::default();
-            run
-        } else {
-            let bits = match taken {
-                8.. => (0..taken).fold(0x8000, |bits, at| bits | (self.get(at) as u16 & 1) << (13 - at)),
-                _ => (0..taken).fold(0xc000, |bits, at| bits | (self.get(at) as u16) << (12 - 2 * at)),
-            };
-            let rest = Self { open: self.open >> (2 * taken), len: self.len - taken, mixed: false, large: false };
-            *self = Self {
-                mixed: (1..rest.len).any(|at| rest.get(at) != rest.get(0)),
-                large: (0..rest.len).any(|at| rest.get(at) == Symbol::Large as u32),
-                ..rest
-            };
-            bits
+            return;
+        }
+        let taken = if self.len == 14 || (last && !self.large) { self.len } else { self.len.min(7) };
+        let bits = match taken {
+            8.. => (0..taken).fold(0x8000, |bits, at| bits | (self.get(at) as u16 & 1) << (13 - at)),
+            _ => (0..taken).fold(0xc000, |bits, at| bits | (self.get(at) as u16) << (12 - 2 * at)),
         };
         out.extend_from_slice(&bits.to_be_bytes());
+        self.open >>= 2 * taken;
+        self.len -= taken;
+        self.mixed = (1..self.len).any(|at| self.get(at) != self.get(0));
+        self.large = (0..self.len).any(|at| self.get(at) == Symbol::Large as u32);
     }
 
     fn finish(mut self, out: &mut Vec<u8>) {
         while self.len > 0 {
-            self.emit(out);
+            self.emit(true, out);
         }
     }
 }

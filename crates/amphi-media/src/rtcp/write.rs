@@ -1,9 +1,7 @@
 //! Writers of all packets that the bridge originates, one after the other into a buffer: a compound packet.
 
 use super::feedback::remb_rate;
-use super::{
-    FirEntry, ReportBlock, RtcpError, SdesItem, SenderInfo, TransportCcFeedback, format, packet_type,
-};
+use super::{FirEntry, ReportBlock, RtcpError, SdesItem, SenderInfo, TransportCcFeedback, format, packet_type};
 
 /// Report blocks that fit one packet (a count of five bits).
 pub const MAX_REPORT_BLOCKS: usize = 31;
@@ -59,7 +57,9 @@ impl<'a> Writer<'a> {
         self.packet(packet_type::SENDER_REPORT, count, |out| {
             out.extend_from_slice(&ssrc.to_be_bytes());
             out.extend_from_slice(&info.ntp.to_be_bytes());
-            [info.rtp_timestamp, info.packets, info.octets].iter().for_each(|w| out.extend_from_slice(&w.to_be_bytes()));
+            [info.rtp_timestamp, info.packets, info.octets]
+                .iter()
+                .for_each(|w| out.extend_from_slice(&w.to_be_bytes()));
             blocks.iter().for_each(|b| out.extend_from_slice(&b.to_bytes()));
             Ok(())
         })
@@ -96,15 +96,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Picture loss indication.
-    ///
-    /// # Errors
-    /// None; for the sake of alikeness.
-    pub fn pli(&mut self, sender_ssrc: u32, media_ssrc: u32) -> Result<(), RtcpError> {
-        self.packet(packet_type::PAYLOAD_FEEDBACK, format::PLI, |out| {
-            out.extend_from_slice(&sender_ssrc.to_be_bytes());
-            out.extend_from_slice(&media_ssrc.to_be_bytes());
-            Ok(())
-        })
+    pub fn pli(&mut self, sender_ssrc: u32, media_ssrc: u32) {
+        self.out.extend_from_slice(&[0x80 | format::PLI, packet_type::PAYLOAD_FEEDBACK, 0, 2]);
+        self.out.extend_from_slice(&sender_ssrc.to_be_bytes());
+        self.out.extend_from_slice(&media_ssrc.to_be_bytes());
     }
 
     /// Full intra request to any number of sources.
@@ -154,7 +149,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Transport-wide feedback, one packet of at most `max_len` bytes (20 plus 16 at least). Returns how many of the arrivals are done with;
+    /// Transport-wide feedback, one packet of at most `max_len` bytes (of 48 at least). Returns how many of the arrivals are done with;
     /// for the others call again with `base_seq` one after the last of those and the next `feedback_count`.
     pub fn transport_cc(&mut self, feedback: &TransportCcFeedback<'_>, max_len: usize) -> usize {
         feedback.write(self.out, max_len)

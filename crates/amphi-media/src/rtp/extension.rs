@@ -44,6 +44,9 @@ pub struct Extensions<'a> {
     rest: &'a [u8],
 }
 
+/// Id, place in the packet, value.
+type Element<'a> = (u8, usize, &'a [u8]);
+
 impl Default for Extensions<'_> {
     fn default() -> Self {
         Self::new(ExtensionForm::OneByte, 0, &[])
@@ -76,7 +79,7 @@ impl<'a> Extensions<'a> {
         self.step()?.ok()
     }
 
-    fn step(&mut self) -> Option<Result<(u8, usize, &'a [u8]), RtpError>> {
+    fn step(&mut self) -> Option<Result<Element<'a>, RtpError>> {
         loop {
             let (&first, rest) = self.rest.split_first()?;
             if first == 0 || (self.form == ExtensionForm::OneByte && first >> 4 == 0) {

@@ -73,8 +73,7 @@ pub fn write_header(
     fixed[2..4].copy_from_slice(&fields.seq.to_be_bytes());
     fixed[4..8].copy_from_slice(&fields.timestamp.to_be_bytes());
     fixed[8..12].copy_from_slice(&fields.ssrc.to_be_bytes());
-    let mut layout =
-        Layout { len: FIXED_HEADER_LEN as u16, form: None, values: [0; ExtensionKind::ALL.len()] };
+    let mut layout = Layout { len: FIXED_HEADER_LEN as u16, form: None, values: [0; ExtensionKind::ALL.len()] };
 
     let needs_two = |id: u8, value: &[u8]| id > 14 || value.is_empty() || value.len() > 16;
     let two_allowed = map.mixed() || map.has_large_ids();

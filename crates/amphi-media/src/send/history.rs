@@ -28,6 +28,8 @@ pub struct Acked {
     pub size: u16,
     /// When it came, in microseconds of the receiver's clock; none if it is lost so far.
     pub arrival: Option<u64>,
+    /// Whether it was told lost before.
+    pub was_lost: bool,
 }
 
 const FREE: u16 = 0;
@@ -100,7 +102,7 @@ impl SendHistory {
                 Some(_) => self.ring[usize::from(seq) & mask].size = FREE,
             }
             let ago = Duration::from_micros(u64::from(clock.wrapping_sub(entry.sent)));
-            Some(Acked { sent: now.checked_sub(ago).unwrap_or(self.start), size, arrival })
+            Some(Acked { sent: now.checked_sub(ago).unwrap_or(self.start), size, arrival, was_lost: entry.size & LOST != 0 })
         })
     }
 
@@ -146,8 +148,8 @@ mod tests {
         assert_eq!(history.record(start + 2 * MS, 1100), 2);
         let acked = resolve(&mut history, start + 50 * MS, &[(1, Some(77)), (2, None), (3, Some(78))]);
         let expected = [
-            Acked { sent: start + MS, size: 1200, arrival: Some(77) },
-            Acked { sent: start + 2 * MS, size: 1100, arrival: None },
+            Acked { sent: start + MS, size: 1200, arrival: Some(77), was_lost: false },
+            Acked { sent: start + 2 * MS, size: 1100, arrival: None, was_lost: false },
         ];
         assert_eq!(acked, expected);
     }
@@ -158,7 +160,8 @@ mod tests {
         let mut history = SendHistory::new(start, HistoryConfig::default());
         history.record(start, 1200);
         assert_eq!(resolve(&mut history, start, &[(1, None), (1, None)]).len(), 1);
-        assert_eq!(resolve(&mut history, start, &[(1, Some(5)), (1, Some(5)), (1, None)]).len(), 1);
+        let received = resolve(&mut history, start, &[(1, Some(5)), (1, Some(5)), (1, None)]);
+        assert_eq!(received, [Acked { sent: start, size: 1200, arrival: Some(5), was_lost: true }]);
     }
 
     #[test]

@@ -198,8 +198,7 @@ impl ControlCipher {
     pub(super) fn seal(&self, buf: &mut [u8], len: usize, index: u32) -> Result<usize, SrtpError> {
         let sealed = len.checked_add(self.trailer_len()).ok_or(SrtpError::NoRoom)?;
         let (packet, trailer) = buf.get_mut(..sealed).ok_or(SrtpError::NoRoom)?.split_at_mut(len);
-        let (header, body) =
-            packet.split_first_chunk_mut::<CONTROL_HEADER_LEN>().ok_or(SrtpError::Malformed)?;
+        let (header, body) = packet.split_first_chunk_mut::<CONTROL_HEADER_LEN>().ok_or(SrtpError::Malformed)?;
         let [_, _, _, _, ssrc @ ..] = *header;
         let ssrc = u32::from_be_bytes(ssrc);
         let word = (index | ENCRYPTED).to_be_bytes();
@@ -272,9 +271,7 @@ mod tests {
 
     #[test]
     fn key_stream_of_rfc_3711_b_2() {
-        let key = [
-            0x2b, 0x7e, 0x15, 0x16, 0x28, 0xae, 0xd2, 0xa6, 0xab, 0xf7, 0x15, 0x88, 0x09, 0xcf, 0x4f, 0x3c,
-        ];
+        let key = [0x2b, 0x7e, 0x15, 0x16, 0x28, 0xae, 0xd2, 0xa6, 0xab, 0xf7, 0x15, 0x88, 0x09, 0xcf, 0x4f, 0x3c];
         let salt: [u8; 14] = std::array::from_fn(|n| 0xf0 + n as u8);
         let Cipher::Cm(cm) = Cipher::cm(&key, salt, &[0; 20]).unwrap() else { unreachable!() };
         let mut stream = vec![0; 0xff02 * 16];

@@ -87,6 +87,9 @@ impl Inbound {
 
     /// Opens an RTP packet in place. On an error the packet's bytes are unspecified and no state has changed.
     ///
+    /// A caller that discards packets unopened must open at least one of 32,767 that follow each other in an SSRC: else the rollover counter is
+    /// guessed wrongly from then on (`spec/bridge.md` 4.2).
+    ///
     /// # Errors
     /// Malformed, wrong tag, seen before, too old, or one SSRC too many.
     pub fn open(&mut self, packet: &mut [u8]) -> Result<Opened, SrtpError> {
@@ -138,7 +141,7 @@ impl Inbound {
     }
 
     /// Forgets an SSRC that is not signaled any more, so that it does not count towards [`MAX_SOURCES`]. Its old packets could be replayed
-    /// afterwards: only for SSRCs whose packets are dropped anyway.
+    /// afterwards, and its rollover counter begins with zero: only for SSRCs whose packets are dropped anyway.
     pub fn forget(&mut self, ssrc: u32) {
         self.sources.remove(&ssrc);
     }

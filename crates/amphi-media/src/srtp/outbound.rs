@@ -36,7 +36,7 @@ impl Outbound {
     /// # Errors
     /// The cryptographic library refuses.
     pub fn new(key: &MasterKey) -> Result<Self, SrtpError> {
-        // RFC 3711 section 3.2.1 begins with zero; RFC 7714's example and most stacks send a first index of one, and so do we.
+        // RFC 3711 section 3.2.1 would begin with zero; the stacks of browsers begin with one, and so do we.
         let control = Control { profile: key.profile(), cipher: key.control_cipher()?, next: 1 };
         Ok(Self { cipher: key.cipher()?, control: Box::new(control) })
     }
@@ -105,8 +105,10 @@ impl Outbound {
             return self.seal(buf, header_len, prefix_len + shared.len(), ssrc, index);
         }
         check_index(buf, ssrc, index)?;
-        let sealed =
-            header_len.checked_add(shared.len()).and_then(|l| l.checked_add(self.tag_len())).ok_or(SrtpError::NoRoom)?;
+        let sealed = header_len
+            .checked_add(shared.len())
+            .and_then(|l| l.checked_add(self.tag_len()))
+            .ok_or(SrtpError::NoRoom)?;
         let (header, rest) = buf.get_mut(..sealed).ok_or(SrtpError::NoRoom)?.split_at_mut(header_len);
         let (payload, tag) = rest.split_at_mut(shared.len());
         self.cipher.seal_from(header, shared, payload, tag, ssrc, index)?;
