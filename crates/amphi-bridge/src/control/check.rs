@@ -11,10 +11,10 @@ use super::refusal::Refusal;
 use super::settings::BridgeSettings;
 
 /// Port of SCTP over DTLS.
-pub const SCTP_PORT: u16 = 5000;
+pub(super) const SCTP_PORT: u16 = 5000;
 
 /// Checks what can be seen without knowing the conference.
-pub fn form(m: &ConferenceModify, s: &BridgeSettings) -> Result<(), Refusal> {
+pub(super) fn form(m: &ConferenceModify, s: &BridgeSettings) -> Result<(), Refusal> {
     id("meeting-id", &m.meeting_id, s)?;
     if let Some(name) = &m.name
         && BareJid::parse(name).is_err()
@@ -39,7 +39,7 @@ pub fn form(m: &ConferenceModify, s: &BridgeSettings) -> Result<(), Refusal> {
 }
 
 /// Checks all endpoints and relays against the conference, which is `None` if it is about to be created.
-pub fn content(now: Instant, c: Option<&Conference>, m: &ConferenceModify, s: &BridgeSettings) -> Result<(), Refusal> {
+pub(super) fn content(now: Instant, c: Option<&Conference>, m: &ConferenceModify, s: &BridgeSettings) -> Result<(), Refusal> {
     // A batch of mere expiries and mutes is answered even for those who are gone.
     let light = m.endpoints.iter().all(is_light);
     for e in &m.endpoints {
@@ -52,7 +52,7 @@ pub fn content(now: Instant, c: Option<&Conference>, m: &ConferenceModify, s: &B
 }
 
 /// Only expired, or only muted.
-pub fn is_light(e: &Endpoint) -> bool {
+pub(super) fn is_light(e: &Endpoint) -> bool {
     !e.create
         && (e.expire
             || (e.force_mute.is_some()

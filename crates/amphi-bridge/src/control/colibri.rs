@@ -266,7 +266,7 @@ impl Colibri {
     }
 
     fn create(&mut self, now: Instant, m: &ConferenceModify) -> ConferenceId {
-        let c = Conference::new(now, &mut self.shared, &m.meeting_id, m.name.clone());
+        let c = Conference::new(now, &mut self.shared, &m.meeting_id);
         tracing::info!(meeting = %m.meeting_id, room = m.name.as_deref().unwrap_or_default(), key = %c.key, "A conference begins.");
         let id = c.id;
         self.meetings.insert(c.meeting.clone(), id);

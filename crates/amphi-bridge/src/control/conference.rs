@@ -21,15 +21,13 @@ use crate::transport::{Peer, PeerConfig};
 
 /// A conference.
 #[derive(Debug)]
-pub struct Conference {
+pub(super) struct Conference {
     /// Number.
     pub id: ConferenceId,
     /// Key of requests.
     pub meeting: Arc<str>,
     /// Name in addresses of WebSockets.
     pub key: Arc<str>,
-    /// Address of the room, for logs.
-    pub name: Option<String>,
     /// When it was created.
     pub created: Instant,
     /// When the decisions want to be asked next; as [`super::colibri`] has noted it.
@@ -45,7 +43,7 @@ pub struct Conference {
 
 impl Conference {
     /// A new conference without anybody.
-    pub fn new(now: Instant, shared: &mut Shared, meeting: &str, name: Option<String>) -> Self {
+    pub(super) fn new(now: Instant, shared: &mut Shared, meeting: &str) -> Self {
         let id = shared.conference_id();
         let feedback = [shared.ssrc(), shared.ssrc()];
         shared.plane(Command::CreateConference(CreateConference {
@@ -60,7 +58,6 @@ impl Conference {
             id,
             meeting: meeting.into(),
             key: shared.key().into(),
-            name,
             created: now,
             scheduled: None,
             feedback,
@@ -68,7 +65,7 @@ impl Conference {
             relays: HashMap::new(),
             links: HashMap::new(),
             relayed: HashMap::new(),
-            brain: brain::Conference::new(config, shared.secret(), now),
+            brain: brain::Conference::new(config, shared.secret()),
             meshes: Vec::new(),
         };
         conference.drain(shared);
@@ -78,42 +75,42 @@ impl Conference {
     // ---- what there is -------------------------------------------------------------------------------------------------
 
     /// The local endpoint with this id.
-    pub fn endpoint(&self, name: &str) -> Option<&Link> {
+    pub(super) fn endpoint(&self, name: &str) -> Option<&Link> {
         self.links.get(self.endpoints.get(name)?)
     }
 
     /// The relay with this id.
-    pub fn relay(&self, name: &str) -> Option<&Link> {
+    pub(super) fn relay(&self, name: &str) -> Option<&Link> {
         self.links.get(self.relays.get(name)?)
     }
 
     /// Endpoints, relayed endpoints and relays.
-    pub fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.links.len() + self.relayed.len()
     }
 
     /// Relays.
-    pub fn relays(&self) -> usize {
+    pub(super) fn relays(&self) -> usize {
         self.relays.len()
     }
 
     /// Local endpoints.
-    pub fn locals(&self) -> impl Iterator<Item = &Link> {
+    pub(super) fn locals(&self) -> impl Iterator<Item = &Link> {
         self.links.values().filter(|l| !l.is_relay())
     }
 
     /// Endpoints of other bridges.
-    pub fn relayed(&self) -> usize {
+    pub(super) fn relayed(&self) -> usize {
         self.relayed.len()
     }
 
     /// Nobody here and no link to another bridge.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.links.is_empty() && self.relayed.is_empty()
     }
 
     /// Nobody is here, and this bridge does not join two meshes (`spec/bridge.md` 1.9).
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         let mut mesh = None;
         self.endpoints.is_empty()
             && self.relayed.is_empty()
@@ -124,12 +121,12 @@ impl Conference {
     }
 
     /// When the decisions want to be asked.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.brain.poll_timeout()
     }
 
     /// The SSRCs that this bridge sends RTCP with.
-    pub fn feedback_sources(&self) -> Vec<MediaSource> {
+    pub(super) fn feedback_sources(&self) -> Vec<MediaSource> {
         [(MediaType::Audio, "jvb-a0", self.feedback[0]), (MediaType::Video, "jvb-v0", self.feedback[1])]
             .into_iter()
             .map(|(ty, name, ssrc)| MediaSource {
@@ -148,7 +145,7 @@ impl Conference {
 
     /// Creates, changes or expires an endpoint. The request has been checked. The answer lacks a transport if [`Conference::restarts`] says so:
     /// it comes later.
-    pub fn modify_endpoint(&mut self, now: Instant, shared: &mut Shared, e: &colibri2::Endpoint) -> colibri2::Endpoint {
+    pub(super) fn modify_endpoint(&mut self, now: Instant, shared: &mut Shared, e: &colibri2::Endpoint) -> colibri2::Endpoint {
         if e.expire {
             if let Some(id) = self.endpoints.get(e.id.as_str()).copied() {
                 self.remove(now, shared, id, "endpoint closed");
@@ -179,7 +176,7 @@ impl Conference {
             shared.plane(Command::ForceMute { endpoint: id, audio, video });
         }
         if let Some(n) = e.initial_last_n {
-            let _ = n;
+            self.tell_brain(now, shared, brain::Input::InitialLastN { endpoint: id, last_n: n });
         }
         answer
     }
@@ -320,7 +317,7 @@ impl Conference {
     }
 
     /// Creates, changes or expires a relay. The request has been checked.
-    pub fn modify_relay(&mut self, now: Instant, shared: &mut Shared, r: &colibri2::Relay) -> colibri2::Relay {
+    pub(super) fn modify_relay(&mut self, now: Instant, shared: &mut Shared, r: &colibri2::Relay) -> colibri2::Relay {
         let mut answer = colibri2::Relay::new(&r.id);
         if r.expire {
             if let Some(id) = self.relays.get(r.id.as_str()).copied() {
@@ -418,7 +415,7 @@ impl Conference {
                 let id = shared.endpoint_id(self.id);
                 let name: Arc<str> = e.id.as_str().into();
                 link.behind.insert(name.clone(), id);
-                self.relayed.insert(id, Relayed { id, name: name.clone(), relay, sources: Vec::new() });
+                self.relayed.insert(id, Relayed { name: name.clone(), relay, sources: Vec::new() });
                 shared.plane(Command::AddRelayed { endpoint: id, relay });
                 let role = brain::Role::Relayed { relay };
                 let joined = brain::Endpoint { id, name, role, ssrc_rewriting: false, mid_demux: false };
@@ -432,7 +429,7 @@ impl Conference {
     }
 
     /// Removes an endpoint, a relay with all behind it, or a relayed endpoint.
-    pub fn remove(&mut self, now: Instant, shared: &mut Shared, id: EndpointId, why: &'static str) {
+    pub(super) fn remove(&mut self, now: Instant, shared: &mut Shared, id: EndpointId, why: &'static str) {
         if let Some(r) = self.relayed.remove(&id) {
             if let Some(link) = self.links.get_mut(&r.relay)
                 && link.behind.get(&r.name) == Some(&id)
@@ -465,7 +462,7 @@ impl Conference {
     }
 
     /// Ends everything.
-    pub fn expire(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn expire(&mut self, now: Instant, shared: &mut Shared) {
         for link in self.links.values() {
             let reason = if link.is_relay() { "relay_closed" } else { "endpoint closed" };
             self.close_socket(shared, link.channels.socket, reason);
@@ -480,7 +477,7 @@ impl Conference {
     }
 
     /// Expires who has not been heard of (`spec/bridge.md` 1.9).
-    pub fn scan(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn scan(&mut self, now: Instant, shared: &mut Shared) {
         let times = &shared.settings.times;
         let dead = |l: &&Link| match l.kind {
             LinkKind::Endpoint => l.is_dead(now, times.never_active, times.inactive),
@@ -502,12 +499,12 @@ impl Conference {
     // ---- what happens --------------------------------------------------------------------------------------------------
 
     /// A deadline of the decisions has come.
-    pub fn tick(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn tick(&mut self, now: Instant, shared: &mut Shared) {
         self.tell_brain(now, shared, brain::Input::Tick);
     }
 
     /// The media plane says something about this conference.
-    pub fn plane_event(&mut self, now: Instant, shared: &mut Shared, event: Event) {
+    pub(super) fn plane_event(&mut self, now: Instant, shared: &mut Shared, event: Event) {
         match event {
             Event::Connected { endpoint } => {
                 if let Some(l) = self.links.get_mut(&endpoint) {
@@ -578,7 +575,7 @@ impl Conference {
     }
 
     /// A message on a bridge channel.
-    pub fn message(&mut self, now: Instant, shared: &mut Shared, from: EndpointId, text: &str, socket: bool) {
+    pub(super) fn message(&mut self, now: Instant, shared: &mut Shared, from: EndpointId, text: &str, socket: bool) {
         let Some(l) = self.links.get_mut(&from) else { return };
         let limits = &shared.settings.limits;
         l.channels.last_was_socket = socket;
@@ -604,7 +601,7 @@ impl Conference {
     }
 
     /// A WebSocket for an endpoint or relay is open. The password was right. A second one replaces the first.
-    pub fn socket_opened(&mut self, now: Instant, shared: &mut Shared, who: EndpointId, socket: SocketId) {
+    pub(super) fn socket_opened(&mut self, now: Instant, shared: &mut Shared, who: EndpointId, socket: SocketId) {
         let Some(l) = self.links.get_mut(&who) else { return };
         let old = l.channels.socket.replace(socket);
         l.channels.last_was_socket = true;
@@ -613,7 +610,7 @@ impl Conference {
     }
 
     /// It is closed.
-    pub fn socket_closed(&mut self, now: Instant, shared: &mut Shared, who: EndpointId, socket: SocketId) {
+    pub(super) fn socket_closed(&mut self, now: Instant, shared: &mut Shared, who: EndpointId, socket: SocketId) {
         let Some(l) = self.links.get_mut(&who).filter(|l| l.channels.socket == Some(socket)) else { return };
         l.channels.socket = None;
         if l.channels.out().is_none() {
@@ -622,7 +619,7 @@ impl Conference {
     }
 
     /// The link whose WebSocket may be opened with this password. Looks at all of the password, wherever it differs.
-    pub fn admits(&self, name: &str, password: &str, relay: bool) -> Option<EndpointId> {
+    pub(super) fn admits(&self, name: &str, password: &str, relay: bool) -> Option<EndpointId> {
         let link = if relay { self.relay(name) } else { self.endpoint(name) }?;
         let (a, b) = (link.password.as_bytes(), password.as_bytes());
         (aws_lc_rs::constant_time::verify_slices_are_equal(a, b).is_ok()).then_some(link.id)
@@ -684,7 +681,7 @@ impl Conference {
 }
 
 /// A segment of a path: whatever might end it is escaped.
-pub fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {

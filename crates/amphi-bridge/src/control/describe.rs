@@ -7,7 +7,7 @@ use amphi_jingle::{Candidate, Fingerprint, IceTransport, Setup};
 use crate::transport::{self, CandidateType, LocalTransport, RemoteCandidate, RemoteTransport};
 
 /// What we say of ourselves.
-pub fn local(t: &LocalTransport) -> IceTransport {
+pub(super) fn local(t: &LocalTransport) -> IceTransport {
     let mut out = IceTransport {
         ufrag: Some(t.ufrag.clone()),
         pwd: Some(t.password.clone()),
@@ -47,7 +47,7 @@ fn candidate(c: &transport::LocalCandidate) -> Candidate {
 
 /// What the other side says of itself. Candidates that are of no use are left out: other protocols and components, and names, which nobody here
 /// resolves (`spec/bridge.md` 2.2).
-pub fn remote(t: &IceTransport, most: usize) -> RemoteTransport {
+pub(super) fn remote(t: &IceTransport, most: usize) -> RemoteTransport {
     let candidates = t.candidates.iter().filter(|c| c.component == 1 && c.protocol == "udp").filter_map(|c| {
         let ip: IpAddr = c.ip.parse().ok()?;
         Some(RemoteCandidate {

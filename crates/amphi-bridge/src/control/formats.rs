@@ -12,7 +12,7 @@ use crate::plane::command::{self, Codec};
 
 /// Adds what was signaled; nothing is ever taken away (`spec/bridge.md` 1.8). `relay`: feedback of the congestion control is not used on
 /// relays (5.2).
-pub fn add(to: &mut command::Media, media: &[Media], relay: bool, most: usize) {
+pub(super) fn add(to: &mut command::Media, media: &[Media], relay: bool, most: usize) {
     for m in media {
         for p in &m.formats.payload_types {
             let full = to.payload_types.len() >= 2 * most;
@@ -69,7 +69,7 @@ fn payload_type(ty: MediaType, p: &PayloadType) -> command::PayloadType {
 }
 
 /// A source as it is signaled.
-pub fn source(owner: EndpointId, id: SourceId, s: &MediaSource) -> SourceDesc {
+pub(super) fn source(owner: EndpointId, id: SourceId, s: &MediaSource) -> SourceDesc {
     let kind = match s.ty {
         MediaType::Audio => MediaKind::Audio,
         MediaType::Video => MediaKind::Video,

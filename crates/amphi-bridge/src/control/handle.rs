@@ -12,7 +12,7 @@ use super::stats::Report;
 
 /// What goes to a WebSocket.
 #[derive(Clone, Debug)]
-pub enum ToSocket {
+pub(super) enum ToSocket {
     /// A message.
     Text(Arc<str>),
     /// The end.

@@ -16,7 +16,7 @@ pub struct SocketId(pub u64);
 
 /// What a link is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkKind {
+pub(super) enum LinkKind {
     /// An endpoint that sends and receives, or only receives.
     Endpoint,
     /// Another bridge.
@@ -28,7 +28,7 @@ pub enum LinkKind {
 
 /// The bridge channels of a link (`spec/bridge.md` 3.1).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Channels {
+pub(super) struct Channels {
     /// SCTP is open.
     pub data: bool,
     /// A WebSocket is open.
@@ -39,7 +39,7 @@ pub struct Channels {
 
 /// Which of them a message leaves on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
+pub(super) enum Via {
     /// SCTP.
     Data,
     /// This WebSocket.
@@ -48,7 +48,7 @@ pub enum Via {
 
 impl Channels {
     /// The one that last brought a message; else SCTP; else the WebSocket.
-    pub fn out(&self) -> Option<Via> {
+    pub(super) fn out(&self) -> Option<Via> {
         match self.socket {
             Some(id) if self.last_was_socket || !self.data => Some(Via::Socket(id)),
             _ => self.data.then_some(Via::Data),
@@ -58,7 +58,7 @@ impl Channels {
 
 /// An endpoint or relay with a transport of its own.
 #[derive(Debug)]
-pub struct Link {
+pub(super) struct Link {
     /// Number.
     pub id: EndpointId,
     /// Endpoint id, or relay id.
@@ -93,17 +93,17 @@ pub struct Link {
 
 impl Link {
     /// Whether it is a relay.
-    pub fn is_relay(&self) -> bool {
+    pub(super) fn is_relay(&self) -> bool {
         matches!(self.kind, LinkKind::Relay { .. })
     }
 
     /// Created long ago by a focus that did not wait for the answer, and never used (`spec/bridge.md` 1.8, Idempotency).
-    pub fn is_given_up(&self, now: Instant, after: Duration) -> bool {
+    pub(super) fn is_given_up(&self, now: Instant, after: Duration) -> bool {
         self.heard.is_none() && now.saturating_duration_since(self.created) > after
     }
 
     /// Whether an endpoint is to be expired (`spec/bridge.md` 1.9).
-    pub fn is_dead(&self, now: Instant, never: Duration, inactive: Duration) -> bool {
+    pub(super) fn is_dead(&self, now: Instant, never: Duration, inactive: Duration) -> bool {
         match self.heard {
             _ if self.failed.is_some() => true,
             None => now.saturating_duration_since(self.created) > never,
@@ -111,23 +111,17 @@ impl Link {
         }
     }
 
-    /// Numbers the sources that were signaled: a source keeps its number as long as its name stays.
-    pub fn number(&self, name: &str, audio: bool) -> Option<SourceId> {
-        numbered(&self.sources, name, audio)
-    }
 }
 
-/// The number that a source of this name has.
-pub fn numbered(sources: &[SourceDesc], name: &str, audio: bool) -> Option<SourceId> {
+/// The number that a source of this name has: it keeps it as long as its name stays.
+pub(super) fn numbered(sources: &[SourceDesc], name: &str, audio: bool) -> Option<SourceId> {
     let is_audio = |s: &SourceDesc| s.kind == amphi_media::ids::MediaKind::Audio;
     sources.iter().find(|s| &*s.name == name && is_audio(s) == audio).map(|s| s.id)
 }
 
 /// An endpoint of another bridge.
 #[derive(Debug)]
-pub struct Relayed {
-    /// Number.
-    pub id: EndpointId,
+pub(super) struct Relayed {
     /// Endpoint id.
     pub name: Arc<str>,
     /// The relay that it is behind.
@@ -138,19 +132,19 @@ pub struct Relayed {
 
 /// A bucket that fills at a steady rate.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowance {
+pub(super) struct Allowance {
     left: f64,
     at: Instant,
 }
 
 impl Allowance {
     /// Full.
-    pub fn new(now: Instant, per_second: u32) -> Self {
+    pub(super) fn new(now: Instant, per_second: u32) -> Self {
         Self { left: f64::from(per_second) * 2.0, at: now }
     }
 
     /// Takes one, if there is one.
-    pub fn take(&mut self, now: Instant, per_second: u32) -> bool {
+    pub(super) fn take(&mut self, now: Instant, per_second: u32) -> bool {
         let rate = f64::from(per_second);
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
