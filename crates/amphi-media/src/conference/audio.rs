@@ -48,10 +48,10 @@ impl Conference {
             let desc = self.source_names.get(source).and_then(|id| self.sources.get(id)).map(|it| &it.desc);
             desc.is_some_and(|it| it.video_type == VideoType::Camera)
         };
-        if let Some(new) = new.filter(|_| self.people.len() > 2) {
-            if self.classes.values().any(|it| it.key.settings.on_stage.iter().any(on_stage)) {
-                self.out.push_back(Output::PrepareKeyframe(new));
-            }
+        if let Some(new) = new.filter(|_| self.people.len() > 2)
+            && self.classes.values().any(|it| it.key.settings.on_stage.iter().any(on_stage))
+        {
+            self.out.push_back(Output::PrepareKeyframe(new));
         }
     }
 

@@ -132,7 +132,8 @@ impl Conference {
     /// Statistics go to those who see or hear the endpoint, and to other bridges.
     pub(super) fn send_stats(&mut self, from: EndpointId, name: Arc<str>, fields: Bytes, from_mesh: Option<&str>) {
         let message = Outgoing::EndpointStats { from: name, fields };
-        let endpoints = self.people.values().filter(|it| !matches!(it.info.role, Role::Relay { .. })).count();
+        // Every relay has an entry in the other map.
+        let endpoints = self.people.len() - self.relay_wants.len();
         if endpoints <= self.config.stats_filter_threshold || self.is_speaker(from) {
             self.send_everybody(Some(from), message.clone());
         } else {

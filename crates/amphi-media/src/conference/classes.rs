@@ -31,15 +31,8 @@ pub(super) struct ClassState {
 }
 
 impl ClassState {
-    fn new(key: ClassKey, slots: usize) -> Self {
-        Self {
-            key,
-            members: Vec::new(),
-            effective: Vec::new(),
-            table: SlotTable::new(slots),
-            published: None,
-            forwarded: Vec::new(),
-        }
+    fn new(key: ClassKey, table: SlotTable) -> Self {
+        Self { key, members: Vec::new(), effective: Vec::new(), table, published: None, forwarded: Vec::new() }
     }
 
     /// Whether members get this source, or would with more bandwidth.
@@ -87,7 +80,13 @@ impl Conference {
                 let class = ClassId(self.next_class);
                 self.next_class = self.next_class.wrapping_add(1);
                 self.by_key.insert(key.clone(), class);
-                self.classes.insert(class, ClassState::new(key, self.config.allocation.video_slots));
+                // Its first receiver shall not have to learn slots anew.
+                let learnt = former.and_then(|it| self.classes.get(&it)).map(|it| it.table.clone());
+                let mut table = learnt.unwrap_or_else(|| SlotTable::new(self.config.allocation.video_slots));
+                if excluded.is_some() {
+                    table.free(|it| self.sources.get(&it).is_none_or(|source| source.desc.owner == id));
+                }
+                self.classes.insert(class, ClassState::new(key, table));
                 class
             }
         };

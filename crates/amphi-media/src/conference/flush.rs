@@ -9,7 +9,6 @@ use super::{Conference, Outgoing, Output};
 impl Conference {
     pub(super) fn flush(&mut self, now: Instant) {
         self.pending.since = None;
-        self.last_flush = Some(now);
         if std::mem::take(&mut self.pending.audio) {
             self.tell_audio();
         }
@@ -23,7 +22,10 @@ impl Conference {
                 entered.push((id, class));
             }
         }
-        let moved = self.compute_classes(&entered.iter().map(|it| it.1).collect::<Vec<_>>());
+        let (computed, moved) = self.compute_classes(&entered.iter().map(|it| it.1).collect::<Vec<_>>());
+        // Many different wishes are answered later, so that they cost the same share of time.
+        let units = 1 + computed / self.config.classes_per_coalesce.max(1);
+        self.next_flush = Some(now + self.config.coalesce * u32::try_from(units).unwrap_or(u32::MAX));
         for &(receiver, class) in &entered {
             self.out.push_back(Output::SetClass { receiver, class });
         }
@@ -35,8 +37,8 @@ impl Conference {
         self.tell_upstream();
     }
 
-    /// Computes what needs it; returns the classes whose slots changed.
-    fn compute_classes(&mut self, entered: &[ClassId]) -> Vec<ClassId> {
+    /// Computes what needs it; returns how many that were, and the classes whose slots changed.
+    fn compute_classes(&mut self, entered: &[ClassId]) -> (usize, Vec<ClassId>) {
         let all = std::mem::take(&mut self.pending.all);
         let mut layers = std::mem::take(&mut self.pending.layers);
         layers.sort_unstable();
@@ -58,12 +60,12 @@ impl Conference {
         dirty.sort_unstable();
         dirty.dedup();
         dirty.retain(stale);
-        if dirty.is_empty() {
-            return dirty;
+        let computed = dirty.len();
+        if computed > 0 {
+            let order = self.video_order();
+            dirty.retain(|id| self.compute(*id, &order));
         }
-        let order = self.video_order();
-        dirty.retain(|id| self.compute(*id, &order));
-        dirty
+        (computed, dirty)
     }
 
     /// Tells senders, and relays of senders, what is wanted of them now.

@@ -43,8 +43,10 @@ pub struct ConferenceConfig {
     pub allocation: AllocationConfig,
     /// Our id as relay, told in AddReceiver.
     pub relay_id: Arc<str>,
-    /// Least time between two computations of classes.
+    /// Least time between two computations of classes; longer, in proportion, when more than [`Self::classes_per_coalesce`] had to be computed.
     pub coalesce: Duration,
+    /// Classes whose computation fits into a small part of [`Self::coalesce`].
+    pub classes_per_coalesce: usize,
     /// How long rates of layers may be out of date (`cc.max-time-between-calculations`).
     pub max_between_calculations: Duration,
     /// How much a layer's rate must change to be noticed at once.
@@ -79,6 +81,7 @@ impl Default for ConferenceConfig {
             allocation: AllocationConfig::default(),
             relay_id: "".into(),
             coalesce: Duration::from_millis(50),
+            classes_per_coalesce: 64,
             max_between_calculations: Duration::from_secs(5),
             rate_threshold: 0.1,
             audio_slots: 50,
@@ -133,7 +136,7 @@ pub struct Conference {
     initial_settings: Arc<Settings>,
     no_slots: SlotMap,
     pending: Pending,
-    last_flush: Option<Instant>,
+    next_flush: Option<Instant>,
     next_check: Option<Instant>,
 }
 
@@ -190,7 +193,7 @@ impl Conference {
             relay_wants: Numbered::default(),
             everybody: None,
             pending: Pending::default(),
-            last_flush: None,
+            next_flush: None,
             next_check: None,
             video_ssrcs,
             audio_ssrcs,
@@ -244,7 +247,7 @@ impl Conference {
     /// A change waits until [`ConferenceConfig::coalesce`] after the last flush.
     fn flush_at(&self) -> Option<Instant> {
         let since = self.pending.since?;
-        Some(self.last_flush.map_or(since, |last| since.max(last + self.config.coalesce)))
+        Some(self.next_flush.map_or(since, |next| since.max(next)))
     }
 
     fn soon(&mut self, now: Instant) {

@@ -83,15 +83,15 @@ impl Conference {
         if self.people.contains_key(&id) {
             return;
         }
-        if !matches!(info.role, Role::Relay { .. }) {
-            if let Some(older) = self.names.insert(info.name.clone(), id) {
-                // It moved here from another bridge, or back, and the older one's end is still on its way.
-                self.set_sources(now, older, Vec::new());
-                if let Some(older) = self.people.get_mut(&older) {
-                    older.superseded = true;
-                }
-                self.speech.retain(|it| *it != older);
+        if !matches!(info.role, Role::Relay { .. })
+            && let Some(older) = self.names.insert(info.name.clone(), id)
+        {
+            // It moved here from another bridge, or back, and the older one's end is still on its way.
+            self.set_sources(now, older, Vec::new());
+            if let Some(older) = self.people.get_mut(&older) {
+                older.superseded = true;
             }
+            self.speech.retain(|it| *it != older);
         }
         match info.role {
             Role::Participant | Role::Relayed { .. } => self.speech.push(id),

@@ -46,10 +46,10 @@ impl Conference {
     pub(super) fn forget_relay(&mut self, now: Instant, relay: EndpointId) {
         for (name, height) in self.relay_wants.remove(&relay).unwrap_or_default() {
             let Some(id) = self.source_names.get(&name).copied() else { continue };
-            if let Some(source) = self.sources.get(&id) {
-                if self.concerns(relay, source.desc.owner) {
-                    self.recount(now, id, height, 0);
-                }
+            if let Some(source) = self.sources.get(&id)
+                && self.concerns(relay, source.desc.owner)
+            {
+                self.recount(now, id, height, 0);
             }
         }
     }

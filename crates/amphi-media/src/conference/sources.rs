@@ -86,10 +86,10 @@ impl Conference {
 
     fn add_source(&mut self, mut desc: SourceDesc) {
         let id = desc.id;
-        if let Some(person) = self.people.get_mut(&desc.owner) {
-            if let Some(at) = person.early_types.iter().position(|(name, _)| *name == desc.name) {
-                desc.video_type = person.early_types.remove(at).1;
-            }
+        if let Some(person) = self.people.get_mut(&desc.owner)
+            && let Some(at) = person.early_types.iter().position(|(name, _)| *name == desc.name)
+        {
+            desc.video_type = person.early_types.remove(at).1;
         }
         self.source_names.insert(desc.name.clone(), id);
         self.count_ssrcs(&desc, true);

@@ -48,14 +48,7 @@ impl SlotTable {
             }
         }
         let changed = !new.is_empty();
-        // Those that get what they like first, lest another takes it.
-        new.retain(|(source, likes)| {
-            let free = likes.filter(|&at| self.slots.get(at).is_some_and(|slot| slot.source.is_none()));
-            free.is_none_or(|at| {
-                self.slots[at] = Slot { source: Some(*source), used: self.clock };
-                false
-            })
-        });
+        self.place_liked(&mut new, self.clock);
         for (source, _) in new {
             let free = self.slots.iter().position(|slot| slot.source.is_none());
             let oldest = || {
@@ -72,17 +65,29 @@ impl SlotTable {
 
     /// Gives further sources slots, but only free ones: so receivers know in advance what they may get, and nobody loses a slot for it.
     pub fn offer(&mut self, sources: impl IntoIterator<Item = (SourceId, Option<usize>)>) -> bool {
-        let mut changed = false;
-        for (source, likes) in sources {
-            if self.slot_of(source).is_some() {
-                continue;
+        let mut new: Vec<_> = sources.into_iter().filter(|(source, _)| self.slot_of(*source).is_none()).collect();
+        let before = new.len();
+        self.place_liked(&mut new, 0);
+        let mut changed = new.len() < before;
+        for (source, _) in new {
+            if self.slot_of(source).is_none() {
+                let Some(at) = self.slots.iter().position(|slot| slot.source.is_none()) else { break };
+                self.slots[at] = Slot { source: Some(source), used: 0 };
+                changed = true;
             }
-            let liked = likes.filter(|&at| self.slots.get(at).is_some_and(|slot| slot.source.is_none()));
-            let Some(at) = liked.or_else(|| self.slots.iter().position(|slot| slot.source.is_none())) else { break };
-            self.slots[at] = Slot { source: Some(source), used: 0 };
-            changed = true;
         }
         changed
+    }
+
+    /// Those that can have the slot they like get it, lest another takes it; the others remain in the list.
+    fn place_liked(&mut self, new: &mut Vec<(SourceId, Option<usize>)>, used: u64) {
+        new.retain(|(source, likes)| {
+            let free = likes.filter(|&at| self.slots.get(at).is_some_and(|slot| slot.source.is_none()));
+            free.is_none_or(|at| {
+                self.slots[at] = Slot { source: Some(*source), used };
+                false
+            })
+        });
     }
 
     /// The source of a slot was used just now.
