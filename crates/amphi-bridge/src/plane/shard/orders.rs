@@ -290,7 +290,7 @@ fn contexts(keys: &Keys) -> Result<(Inbound, Outbound), SrtpError> {
     let profile = match keys.profile {
         transport::Profile::AeadAes128Gcm => Profile::AeadAes128Gcm,
         transport::Profile::Aes128CmSha1 => Profile::Aes128CmSha1_80,
-        transport::Profile::AeadAes256Gcm => return Err(SrtpError::KeyLength(keys.send.key.len())),
+        transport::Profile::AeadAes256Gcm => Profile::AeadAes256Gcm,
     };
     let master = |pair: &KeyPair| MasterKey::new(profile, &pair.key, &pair.salt);
     Ok((Inbound::new(&master(&keys.receive)?)?, Outbound::new(&master(&keys.send)?)?))
