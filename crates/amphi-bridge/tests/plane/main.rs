@@ -19,8 +19,12 @@ fn decodable(got: &[Got]) {
     assert!(sorted[0].vp8().key, "begins with a keyframe: {:?}", sorted[0].vp8());
     for pair in sorted.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);
-        assert_eq!(a.seq + 1, b.seq, "no hole and nothing twice");
         let (x, y) = (a.vp8(), b.vp8());
+        if !a.marker && y.key && a.origin() != b.origin() && a.seq + 2 == b.seq {
+            // Left unfinished for the keyframe of a better encoding (`spec/bridge.md` 4.6.2).
+            continue;
+        }
+        assert_eq!(a.seq + 1, b.seq, "no hole and nothing twice");
         if a.marker {
             assert!(y.start, "a frame begins after one ended");
             assert_eq!((x.picture_id + 1) & 0x7fff, y.picture_id);
@@ -65,7 +69,8 @@ fn audio_and_video_of_a_publisher_reach_receivers_on_all_shards() {
         decodable(&client.got[&video]);
         assert!(client.got[&video].iter().all(|it| it.transport_cc.is_some() && it.origin() == 31));
         let numbers: Vec<u16> = client.got[&video].iter().filter_map(|it| it.transport_cc).collect();
-        assert!(numbers.windows(2).all(|it| it[0].wrapping_add(1) == it[1]), "{numbers:?}");
+        // Between them may be padding.
+        assert!(numbers.windows(2).all(|it| (1..64).contains(&it[1].wrapping_sub(it[0]))), "{numbers:?}");
         let audio = &client.got[&audio];
         assert!(audio.windows(2).all(|it| it[0].seq + 1 == it[1].seq), "audio without holes");
         assert!(audio.windows(2).all(|it| it[0].timestamp.wrapping_add(960) == it[1].timestamp));
