@@ -42,7 +42,7 @@ impl Candidates {
         let Some(lowest) = source.layers().map(|layer| layer.height).min() else { return Self::default() };
         let silent = source.layers().all(|layer| layer.cost() == 0);
         // A thumbnail has no preference: no height is below it and every frame rate is enough.
-        let preference = (max_height < 0 || max_height > THUMBNAIL)
+        let preference = (!(0..=THUMBNAIL).contains(&max_height))
             .then_some((config.on_stage_preferred_height, config.on_stage_preferred_fps));
         let fastest = source.layers().filter_map(|layer| layer.fps).fold(f32::MIN, f32::max);
         let keep = |layer: &Layer| {

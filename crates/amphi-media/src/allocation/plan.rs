@@ -190,10 +190,10 @@ impl Run {
                 }
             }
         }
-        if let Some(chosen) = *target {
-            if let Some(better) = (chosen + 1..layers.len()).rev().find(|&at| price(at) <= price(chosen)) {
-                *target = Some(better);
-            }
+        if let Some(chosen) = *target
+            && let Some(better) = (chosen + 1..layers.len()).rev().find(|&at| price(at) <= price(chosen))
+        {
+            *target = Some(better);
         }
         if let Some(limit) = oversend.filter(|_| may_oversend) {
             let from = target.map_or(0, |at| at + 1);

@@ -108,7 +108,8 @@ pub enum Input {
         /// In pixels.
         height: u16,
     },
-    /// Rungs that receivers of a class are on. To be told of all of a shard after each new version, and of those that change.
+    /// Rungs that receivers of a class are on. To be told of all receivers of a class after each new version of it, of those that enter it,
+    /// and of those whose rung changes. Without it a receiver is not told what is forwarded to it.
     Rungs {
         /// The class.
         class: ClassId,

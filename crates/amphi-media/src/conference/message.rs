@@ -77,25 +77,40 @@ pub enum Incoming {
 /// Which audio a client wants: not what is excluded, and of the rest what is included, or everything that is not synthetic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AudioSubscription {
-    /// Everything that is not synthetic.
-    pub all: bool,
-    /// Wanted also if synthetic; loud or not.
-    pub include: Vec<Arc<str>>,
-    /// Never wanted.
-    pub exclude: Vec<Arc<str>>,
-}
-
-impl Default for AudioSubscription {
-    fn default() -> Self {
-        Self { all: true, include: Vec::new(), exclude: Vec::new() }
-    }
+    all: bool,
+    /// Sorted.
+    include: Vec<Arc<str>>,
+    /// Sorted.
+    exclude: Vec<Arc<str>>,
 }
 
 impl AudioSubscription {
+    /// `all`: everything that is not synthetic; `include`: wanted also if synthetic, loud or not; `exclude`: never wanted.
+    pub fn new(all: bool, mut include: Vec<Arc<str>>, mut exclude: Vec<Arc<str>>) -> Self {
+        include.sort_unstable();
+        exclude.sort_unstable();
+        Self { all, include, exclude }
+    }
+
     /// Whether a source is wanted.
     pub fn wants(&self, source: &str, synthetic: bool) -> bool {
-        let listed = |list: &[Arc<str>]| list.iter().any(|name| **name == *source);
+        let listed = |list: &[Arc<str>]| list.binary_search_by(|name| (**name).cmp(source)).is_ok();
         !listed(&self.exclude) && (listed(&self.include) || (self.all && !synthetic))
+    }
+
+    /// Whether nothing differs from no subscription.
+    pub fn is_default(&self) -> bool {
+        self.all && self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    /// Sources asked for by name.
+    pub fn included(&self) -> &[Arc<str>] {
+        &self.include
+    }
+
+    /// Entries of both lists.
+    pub fn entries(&self) -> usize {
+        self.include.len() + self.exclude.len()
     }
 }
 

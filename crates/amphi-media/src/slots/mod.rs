@@ -11,7 +11,7 @@ mod ssrcs;
 mod table;
 
 pub use ssrcs::{SlotSsrc, SlotSsrcs};
-pub use table::{SlotTable, difference};
+pub use table::{SlotTable, believed, difference};
 
 /// Which source is in which slot, as shared with the media plane and compared with what a receiver was told.
 pub type SlotMap = Arc<[Option<SourceId>]>;

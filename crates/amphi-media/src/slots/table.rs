@@ -48,14 +48,7 @@ impl SlotTable {
             }
         }
         let changed = !new.is_empty();
-        // Those that get what they like first, lest another takes it.
-        new.retain(|(source, likes)| {
-            let free = likes.filter(|&at| self.slots.get(at).is_some_and(|slot| slot.source.is_none()));
-            free.is_none_or(|at| {
-                self.slots[at] = Slot { source: Some(*source), used: self.clock };
-                false
-            })
-        });
+        self.place_liked(&mut new, self.clock);
         for (source, _) in new {
             let free = self.slots.iter().position(|slot| slot.source.is_none());
             let oldest = || {
@@ -68,6 +61,46 @@ impl SlotTable {
             }
         }
         changed
+    }
+
+    /// Gives further sources slots, but only free ones: so receivers know in advance what they may get, and nobody loses a slot for it.
+    pub fn offer(&mut self, sources: impl IntoIterator<Item = (SourceId, Option<usize>)>) -> bool {
+        let mut new: Vec<_> = sources.into_iter().filter(|(source, _)| self.slot_of(*source).is_none()).collect();
+        let before = new.len();
+        self.place_liked(&mut new, 0);
+        let mut changed = new.len() < before;
+        for (source, _) in new {
+            if self.slot_of(source).is_none() {
+                let Some(at) = self.slots.iter().position(|slot| slot.source.is_none()) else { break };
+                self.slots[at] = Slot { source: Some(source), used: 0 };
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Those that can have the slot they like get it, lest another takes it; the others remain in the list.
+    fn place_liked(&mut self, new: &mut Vec<(SourceId, Option<usize>)>, used: u64) {
+        new.retain(|(source, likes)| {
+            let free = likes.filter(|&at| self.slots.get(at).is_some_and(|slot| slot.source.is_none()));
+            free.is_none_or(|at| {
+                self.slots[at] = Slot { source: Some(*source), used };
+                false
+            })
+        });
+    }
+
+    /// The source of a slot was used just now.
+    pub fn touch(&mut self, source: SourceId) {
+        if let Some(at) = self.slot_of(source) {
+            self.clock += 1;
+            self.slots[at].used = self.clock;
+        }
+    }
+
+    /// Slots in use.
+    pub fn occupied(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.source.is_some()).count()
     }
 
     /// Frees the slots of sources that are gone. True if there was one.
@@ -90,6 +123,19 @@ pub fn difference(old: &[Option<SourceId>], new: &[Option<SourceId>]) -> Vec<(us
         .enumerate()
         .filter_map(|(at, source)| source.filter(|it| known(at) != Some(*it)).map(|it| (at, it)))
         .collect()
+}
+
+/// What a receiver believes that believed `old` and was told the difference to `new`: a slot that is free in `new` keeps its old source, unless
+/// that one was told to be elsewhere.
+pub fn believed(old: &SlotMap, new: &SlotMap) -> SlotMap {
+    let stays = |at: usize| {
+        let source = old.get(at).copied().flatten()?;
+        (!new.contains(&Some(source))).then_some(source)
+    };
+    if (0..new.len()).all(|at| new[at].is_some() || stays(at).is_none()) {
+        return new.clone();
+    }
+    new.iter().enumerate().map(|(at, source)| source.or_else(|| stays(at))).collect()
 }
 
 #[cfg(test)]
@@ -143,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_offered_takes_nothing_from_others() {
+        let mut table = SlotTable::new(3);
+        table.assign(&ids(&[1, 2]));
+        assert!(table.offer(ids(&[1, 3, 4])));
+        assert_eq!(shown(&table), [1, 2, 3]);
+        assert!(!table.offer(ids(&[4])));
+        table.assign(&ids(&[5]));
+        assert_eq!(shown(&table), [1, 2, 5], "3 was never used");
+    }
+
+    #[test]
     fn more_sources_than_slots_leave_the_last_without() {
         let mut table = SlotTable::new(2);
         table.assign(&ids(&[1, 2, 3]));
@@ -155,5 +212,14 @@ mod tests {
         assert_eq!(difference(&[a, b, None], &[a, c, b]), [(1, SourceId(3)), (2, SourceId(2))]);
         assert_eq!(difference(&[a, b], &[a, None]), []);
         assert_eq!(difference(&[], &[None, a]), [(1, SourceId(1))]);
+    }
+
+    #[test]
+    fn a_free_slot_is_believed_to_hold_what_it_held_unless_that_moved() {
+        let (a, b, c) = (Some(SourceId(1)), Some(SourceId(2)), Some(SourceId(3)));
+        let map = |slots: &[Option<SourceId>]| -> SlotMap { slots.into() };
+        assert_eq!(*believed(&map(&[a, b, c]), &map(&[b, None, None])), [b, None, c]);
+        let new = map(&[a, b, None]);
+        assert!(std::sync::Arc::ptr_eq(&believed(&map(&[b]), &new), &new), "shared when equal");
     }
 }

@@ -154,8 +154,10 @@ impl Levels {
         self.ranked.retain(|it| *it != speaker);
         self.recent.retain(|it| *it != speaker);
         if self.dominant == Some(speaker) {
-            self.dominant = None;
+            self.dominant = self.loudest.first().map(|it| it.speaker);
         }
+        // That may have changed what is told: a poll is due.
+        self.next_decision = self.last_level.or(self.next_decision);
     }
 
     /// Takes the level of one audio packet. Endpoints that were not added have no rank and are not forwarded.
@@ -165,14 +167,13 @@ impl Levels {
         let it = &mut self.speakers[at];
         it.push(now, loudness);
         let energy = it.filter(loudness, self.config.energy_alpha_pct);
-        let speaks = it.speaks(loudness);
-        if speaks {
+        if it.speaks(loudness) {
             self.last_voice = Some(now);
         }
         self.last_level = Some(now);
         self.next_decision.get_or_insert(now + self.config.decision_interval);
-        if self.dominant.is_none() && speaks {
-            // The first active speaker becomes dominant at once.
+        if self.dominant.is_none() && loudness > 0 {
+            // The first active speaker becomes dominant at once. Its own silence is not known yet, so any sound counts.
             self.dominant = Some(speaker);
             self.next_decision = Some(now);
         }
