@@ -6,17 +6,24 @@
 
 mod c2s;
 mod jingle;
+mod dependency;
+mod h264;
 mod link;
+mod projection;
 mod room;
 mod rtcp;
 mod rtp;
 mod s2s;
 mod srtp;
 mod stream_reader;
+mod vp8;
+mod vp9;
 mod xml;
 
 pub use c2s::c2s;
 pub use jingle::jingle;
+pub use dependency::dependency;
+pub use h264::h264;
 pub use link::link;
 pub use room::room;
 pub use rtcp::rtcp;
@@ -24,6 +31,8 @@ pub use rtp::rtp;
 pub use s2s::s2s;
 pub use srtp::srtp;
 pub use stream_reader::stream_reader;
+pub use vp8::vp8;
+pub use vp9::vp9;
 pub use xml::xml;
 
 /// The body of a target.
@@ -41,4 +50,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("rtp", rtp),
     ("rtcp", rtcp),
     ("srtp", srtp),
+    ("vp8", vp8),
+    ("vp9", vp9),
+    ("dependency", dependency),
+    ("h264", h264),
 ];

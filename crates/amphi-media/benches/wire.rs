@@ -3,6 +3,7 @@
 use amphi_media::rtcp::{Arrival, Packet as Control, TransportCcFeedback, Writer, compound};
 use amphi_media::rtp::{ExtensionKind, ExtensionMap, ExtensionValues, HeaderFields, Packet, patch, write_header};
 use amphi_media::srtp::{Inbound, MasterKey, Outbound, Profile};
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 
@@ -115,6 +116,22 @@ fn seal_descriptor_and_shared_1000_keys(bencher: Bencher<'_, '_>, size: usize) {
         index += 1;
         patch::seq(&mut buf, index as u16);
         out[index as usize % out.len()].seal_from(&mut buf, head, head + 6, &payload, SSRC, index).unwrap()
+    });
+}
+
+/// The library's part of [`seal`] with GCM, to compare with.
+#[divan::bench(args = SIZES)]
+fn aead_alone(bencher: Bencher<'_, '_>, size: usize) {
+    let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &[1; 16]).unwrap());
+    let mut payload = vec![3; size];
+    let mut tag = [0; 16];
+    let mut index = 0u64;
+    bencher.counter(BytesCount::new(size)).bench_local(|| {
+        index += 1;
+        let mut nonce = [0; 12];
+        nonce[4..].copy_from_slice(&index.to_be_bytes());
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        key.seal_in_place_scatter(nonce, Aad::from([9; 24]), &mut payload, &[], &mut tag).unwrap();
     });
 }
 

@@ -12,7 +12,7 @@ use amphi_media::speech::SpeechConfig;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::stats::{ConferenceStats, EndpointStats, PlaneStats};
+use super::stats::{ConferenceStats, EndpointStats};
 use crate::transport::{Peer, RemoteTransport};
 
 /// One thing that the plane shall do.
@@ -86,11 +86,11 @@ pub enum Command {
     },
     /// A keyframe of a source is wanted by somebody outside (another bridge, the dominant speaker's prefetch).
     RequestKeyframe {
+        /// Where.
+        conference: ConferenceId,
         /// Of what.
         source: SourceId,
     },
-    /// How the plane is doing.
-    QueryStats(oneshot::Sender<PlaneStats>),
     /// How one conference is doing.
     QueryConference {
         /// Which.

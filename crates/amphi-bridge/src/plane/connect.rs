@@ -17,8 +17,8 @@ use crate::transport::{self, Pool, Receive};
 
 /// What a transport thread is told.
 pub(super) enum TransportOrder {
-    /// A new peer; its media belongs to a shard.
-    Add { id: EndpointId, conference: ConferenceId, shard: usize, peer: Box<transport::Peer> },
+    /// A new peer; its media belongs to a shard. `endpoint`: it is no relay.
+    Add { id: EndpointId, conference: ConferenceId, endpoint: bool, shard: usize, peer: Box<transport::Peer> },
     /// Anything else for the pool.
     Pool(transport::Command),
     /// A message to many.
@@ -44,18 +44,20 @@ pub(super) struct Inputs {
 
 struct Owner {
     shard: usize,
+    endpoint: bool,
     conference: ConferenceId,
     open: bool,
 }
 
 /// One transport thread.
 pub(super) struct TransportThread {
-    pub(super) pool: Pool,
-    pub(super) inputs: Inputs,
+    index: usize,
+    pool: Pool,
+    inputs: Inputs,
     /// By local address.
-    pub(super) sockets: Vec<(SocketAddr, Socket)>,
-    pub(super) shards: Arc<[ShardLink]>,
-    pub(super) events: EventSink,
+    sockets: Vec<(SocketAddr, Socket)>,
+    shards: Arc<[ShardLink]>,
+    events: EventSink,
     owners: HashMap<EndpointId, Owner>,
     running: bool,
 }
@@ -67,13 +69,14 @@ const IDLE: Duration = Duration::from_secs(1);
 
 impl TransportThread {
     pub(super) fn new(
+        index: usize,
         pool: Pool,
         inputs: Inputs,
         sockets: Vec<(SocketAddr, Socket)>,
         shards: Arc<[ShardLink]>,
         events: EventSink,
     ) -> Self {
-        Self { pool, inputs, sockets, shards, events, owners: HashMap::new(), running: true }
+        Self { index, pool, inputs, sockets, shards, events, owners: HashMap::new(), running: true }
     }
 
     /// Until [`TransportOrder::Shutdown`] or the end of all who could say it.
@@ -87,8 +90,9 @@ impl TransportThread {
                     Ok(order) => self.order(order),
                     Err(_) => return,
                 },
-                recv(self.inputs.datagrams) -> datagram => if let Ok(datagram) = datagram {
-                    self.datagram(&datagram);
+                recv(self.inputs.datagrams) -> datagram => match datagram {
+                    Ok(datagram) => self.datagram(&datagram),
+                    Err(_) => return,
                 },
                 default(deadline.saturating_duration_since(now)) => {}
             }
@@ -110,15 +114,15 @@ impl TransportThread {
     }
 
     fn datagram(&mut self, datagram: &Handshake) {
-        let receive = Receive { local: datagram.local, remote: datagram.remote, bytes: &datagram.bytes };
+        let receive = Receive { source: datagram.remote, destination: datagram.local, bytes: &datagram.bytes };
         self.pool.handle_datagram(Instant::now(), receive);
     }
 
     fn order(&mut self, order: TransportOrder) {
         let now = Instant::now();
         match order {
-            TransportOrder::Add { id, conference, shard, peer } => {
-                self.owners.insert(id, Owner { shard, conference, open: false });
+            TransportOrder::Add { id, conference, endpoint, shard, peer } => {
+                self.owners.insert(id, Owner { shard, conference, endpoint, open: false });
                 self.pool.handle_command(now, transport::Command::Add { id, peer });
             }
             TransportOrder::Pool(command) => {
@@ -136,7 +140,7 @@ impl TransportThread {
                 }
             }
             TransportOrder::SendConference { conference, text } => {
-                let open = self.owners.iter().filter(|(_, owner)| owner.open && owner.conference == conference);
+                let open = self.owners.iter().filter(|(_, owner)| owner.open && owner.endpoint && owner.conference == conference);
                 for (id, _) in open {
                     self.pool.handle_command(now, transport::Command::Send { id: *id, text: text.clone() });
                 }
@@ -158,9 +162,9 @@ impl TransportThread {
             match event {
                 transport::Event::Bound { local, remote } => {
                     let Some(owner) = owner else { continue };
-                    let shard = owner.shard;
+                    let (shard, thread) = (owner.shard, self.index);
                     for link in self.shards.iter() {
-                        link.order(ShardOrder::Bind { local, remote, endpoint, shard });
+                        link.order(ShardOrder::Bind { local, remote, endpoint, shard, thread });
                     }
                 }
                 transport::Event::Unbound { local, remote } => {

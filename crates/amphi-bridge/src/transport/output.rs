@@ -105,6 +105,9 @@ pub enum Failure {
     /// The handshake ended without a common SRTP profile.
     #[error("no common SRTP profile")]
     NoProfile,
+    /// A fault of ours.
+    #[error("internal error")]
+    Internal,
     /// The other side closed the DTLS association.
     #[error("closed by the other side")]
     ClosedByPeer,
@@ -150,4 +153,17 @@ pub enum Output {
     Restarted(Box<LocalTransport>),
     /// The end; nothing comes after, but what is to be sent.
     Failed(Failure),
+}
+
+/// What a peer counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// STUN messages that were not authentic, not for us, or over a limit.
+    pub rejected_stun: u64,
+    /// DTLS packets dropped: from unproved addresses, or over the limit of early packets.
+    pub rejected_dtls: u64,
+    /// Data channels refused because there was one (`rejected_data_channels`).
+    pub rejected_channels: u64,
+    /// Binary messages and messages that are not UTF-8.
+    pub ignored_messages: u64,
 }

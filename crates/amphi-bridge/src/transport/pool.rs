@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amphi_media::ids::EndpointId;
@@ -14,127 +13,16 @@ use smallvec::SmallVec;
 
 use super::demux::{self, Kind};
 use super::schedule::{Schedule, Ticket};
-use super::{
-    Counters, Failure, Heard, Keys, LocalTransport, Output, Peer, Receive, RemoteTransport, Restart, SendError, Transmit,
-};
+use super::{Command, Event, Failure, Heard, Output, Peer, PoolCounters, PoolLimits, Receive, Transmit};
 
 /// STUN transactions by which answers find their peer, per peer. The agent waits for 9 per pair.
 const TRANSACTIONS: usize = 18;
 /// A peer that is due at once gets its turn after this, so that none can hold the thread.
 const SOONEST: Duration = Duration::from_millis(1);
 
-/// Bounds of a pool.
-#[derive(Clone, Debug)]
-pub struct PoolLimits {
-    /// Peers; more are refused. Default 20,000.
-    pub peers: usize,
-    /// 5-tuples of a peer; the oldest goes. Default 16.
-    pub bindings: usize,
-    /// How long after a peer was last heard on a 5-tuple a mere request of another peer, which may be forged, does not take it over. Default
-    /// 8 s. An answer to a check takes over at once.
-    pub binding_hold: Duration,
-}
-
-impl Default for PoolLimits {
-    fn default() -> Self {
-        Self { peers: 20_000, bindings: 16, binding_hold: Duration::from_secs(8) }
-    }
-}
-
-/// What control wants.
-#[derive(Debug)]
-pub enum Command {
-    /// Take this peer. An id in use is replaced.
-    Add {
-        /// Its name from now.
-        id: EndpointId,
-        /// The peer, made by control so that its description was there at once.
-        peer: Box<Peer>,
-    },
-    /// The other side's description or an update of it.
-    SetRemote {
-        /// Whose.
-        id: EndpointId,
-        /// The description.
-        remote: Box<RemoteTransport>,
-    },
-    /// Restart ICE in place; [`Event::Restart`] answers.
-    Restart {
-        /// Whose.
-        id: EndpointId,
-    },
-    /// Send a message on the channel.
-    Send {
-        /// Whose.
-        id: EndpointId,
-        /// The message; shared messages are shared until they are sent.
-        text: Arc<str>,
-    },
-    /// Close (the other side is told) and forget. No events follow but [`Event::Unbound`].
-    Remove {
-        /// Whose.
-        id: EndpointId,
-    },
-}
-
-/// What happened to a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Datagrams from `remote` to `local` are this peer's from now. For shards.
-    Bound {
-        /// Our address.
-        local: SocketAddr,
-        /// The other side.
-        remote: SocketAddr,
-    },
-    /// They are not any more. For shards.
-    Unbound {
-        /// Our address.
-        local: SocketAddr,
-        /// The other side.
-        remote: SocketAddr,
-    },
-    /// First valid pair. For control.
-    Connected {
-        /// Our address.
-        local: SocketAddr,
-        /// The other side.
-        remote: SocketAddr,
-    },
-    /// The pair to send on. For shards.
-    Selected {
-        /// Our address.
-        local: SocketAddr,
-        /// The other side.
-        remote: SocketAddr,
-    },
-    /// Keys for SRTP. For shards.
-    Keys(Box<Keys>),
-    /// The channel is open. For control.
-    ChannelOpen {
-        /// Its label.
-        label: String,
-        /// Its protocol.
-        protocol: String,
-    },
-    /// A message on the channel. For control.
-    ChannelMessage(String),
-    /// The channel is gone. For control.
-    ChannelClosed,
-    /// The other side is there; at most one a second. For control.
-    Activity,
-    /// Answer to [`Command::Restart`]. For control.
-    Restart(Restart),
-    /// A restart was done. For control.
-    Restarted(Box<LocalTransport>),
-    /// A restart was given up. For control.
-    RestartAbandoned,
-    /// A [`Command::Send`] was not done. For control.
-    SendFailed(SendError),
-    /// The peer ended and is forgotten. For control.
-    Failed(Failure),
-    /// A [`Command::Add`] above [`PoolLimits::peers`] was refused. For control.
-    Refused,
+/// Runs a peer. Should one of the protocol libraries panic on what somebody sent, it takes that one peer along, not the thread.
+fn guarded<T>(run: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok()
 }
 
 type Tuple = (SocketAddr, SocketAddr);
@@ -156,17 +44,6 @@ struct Entry {
 struct Binding {
     slot: u32,
     heard: Instant,
-}
-
-/// What a pool counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolCounters {
-    /// Datagrams that were nobody's.
-    pub unroutable: u64,
-    /// 5-tuples that went from one peer to another.
-    pub rebound: u64,
-    /// Sums of the peers that are gone.
-    pub peers: Counters,
 }
 
 /// All peers of one transport thread.
@@ -271,8 +148,9 @@ impl Pool {
     fn with(&mut self, now: Instant, id: EndpointId, act: impl FnOnce(&mut Peer) -> Option<Event>) {
         let Some(slot) = self.ids.get(&id).copied() else { return };
         let Some(entry) = self.entry(slot) else { return };
-        if let Some(event) = act(&mut entry.peer) {
-            self.events.push((id, event));
+        match guarded(|| act(&mut entry.peer)) {
+            Some(event) => self.events.extend(event.map(|event| (id, event))),
+            None => return self.broken(slot),
         }
         self.settle(now, slot);
     }
@@ -291,13 +169,15 @@ impl Pool {
             Kind::Dtls => by_tuple,
             Kind::Rtp | Kind::Rtcp | Kind::Other => None,
         };
-        let Some((slot, entry)) = slot.and_then(|slot| Some((slot, self.slots.get_mut(slot as usize)?.as_mut()?))) else {
+        let Some((slot, entry)) = slot.and_then(|slot| Some((slot, self.slots.get_mut(slot as usize)?.as_mut()?)))
+        else {
             self.counters.unroutable += 1;
             return;
         };
-        match entry.peer.handle(now, datagram) {
-            Heard::Nothing => {}
-            heard => self.bind(now, slot, tuple, heard),
+        match guarded(|| entry.peer.handle(now, datagram)) {
+            Some(Heard::Nothing) => {}
+            Some(heard) => self.bind(now, slot, tuple, heard),
+            None => return self.broken(slot),
         }
         self.settle(now, slot);
     }
@@ -423,6 +303,16 @@ impl Pool {
         sums.ignored_messages += counters.ignored_messages;
     }
 
+    /// A peer's code failed: it goes, the others stay.
+    fn broken(&mut self, slot: u32) {
+        self.counters.broken += 1;
+        if let Some(entry) = self.entry(slot) {
+            let id = entry.id;
+            self.events.push((id, Event::Failed(Failure::Internal)));
+        }
+        self.remove(slot);
+    }
+
     /// Lets those peers work whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, (slot, stamp))) = self.schedule.pop_due(now) {
@@ -431,8 +321,11 @@ impl Pool {
                 continue;
             }
             entry.scheduled = None;
-            if entry.peer.poll_timeout().is_some_and(|due| due <= now) {
-                entry.peer.handle_timeout(now);
+            if entry.peer.poll_timeout().is_some_and(|due| due <= now)
+                && guarded(|| entry.peer.handle_timeout(now)).is_none()
+            {
+                self.broken(slot);
+                continue;
             }
             self.settle(now, slot);
         }

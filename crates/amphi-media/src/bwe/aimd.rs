@@ -110,7 +110,8 @@ impl Aimd {
     }
 
     fn decrease(&mut self, now: i64, arriving: Option<f64>, rtt: Option<Duration>) -> bool {
-        let wait = rtt.unwrap_or(Duration::from_millis(200)).clamp(Duration::from_millis(10), Duration::from_millis(200));
+        let wait =
+            rtt.unwrap_or(Duration::from_millis(200)).clamp(Duration::from_millis(10), Duration::from_millis(200));
         let rested = now - self.changed >= wait.as_micros() as i64;
         let Some(arriving) = arriving else {
             // Nothing is known yet but that it is too much.

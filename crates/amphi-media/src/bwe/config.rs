@@ -15,14 +15,19 @@ pub struct BweConfig {
     pub change: f64,
     /// Padding leaves this often; default 15 ms (`cc.padding-period`).
     pub padding_period: Duration,
-    /// Time of a probe cluster; default 15 ms.
+    /// Padding fills up to this part of the estimate; default 1. From 0.7 on the estimate still can grow, for it may be 1.5 times what
+    /// arrives, and the less is sent for nothing.
+    pub padding_share: f64,
+    /// Time of a probe cluster at least; default 15 ms.
     pub probe_duration: Duration,
     /// Probe packets leave at most this often; default 2 ms.
     pub probe_step: Duration,
     /// Packets of a probe cluster at least; default 5.
     pub probe_packets: u16,
-    /// Bytes of a probe cluster at most, so that a probe is no attack on a thin link; default 30,000.
-    pub probe_max_bytes: u32,
+    /// Packets of a probe cluster at most, so that a probe is no attack on a thin link; default 25.
+    pub probe_max_packets: u16,
+    /// Bytes of the packets that padding and probes are reckoned in; default 1200.
+    pub padding_packet: u16,
     /// Feedback about a probe is waited for so long; default 1 s (then the next one may leave after `probe_interval`).
     pub probe_timeout: Duration,
     /// Rates of the first two probes, as multiples of the initial estimate; default 3 and 6.
@@ -47,10 +52,12 @@ impl Default for BweConfig {
             max: 20_000_000,
             change: 0.15,
             padding_period: Duration::from_millis(15),
+            padding_share: 1.0,
             probe_duration: Duration::from_millis(15),
             probe_step: Duration::from_millis(2),
             probe_packets: 5,
-            probe_max_bytes: 30_000,
+            probe_max_packets: 25,
+            padding_packet: 1200,
             probe_timeout: Duration::from_secs(1),
             initial_probes: [3.0, 6.0],
             further_probe: 2.0,

@@ -29,6 +29,8 @@ const RAMP_HELD: f64 = 1.2;
 /// Growth in one window of [`WINDOW`].
 const GROWTH: f64 = 1.3;
 const WINDOW: i64 = 300_000;
+/// Loss does not take the estimate below this part of what arrives.
+const FLOOR: f64 = 0.85;
 /// After a decrease the estimate is held so long; twice as long after each further one, up to the maximum.
 const HOLD: i64 = 300_000;
 const HOLD_MAX: i64 = 10_000_000;
@@ -139,8 +141,9 @@ impl LossModel {
     }
 
     fn average_loss(&self) -> f64 {
-        let (all, lost) =
-            self.observations().fold((0.0, 0.0), |(all, gone), (w, came, lost, _)| (all + w * (came + lost), gone + w * lost));
+        let (all, lost) = self
+            .observations()
+            .fold((0.0, 0.0), |(all, gone), (w, came, lost, _)| (all + w * (came + lost), gone + w * lost));
         if all > 0.0 { lost / all } else { 0.0 }
     }
 
@@ -166,13 +169,15 @@ impl LossModel {
         if rate > present && loss > inherent {
             rate = present;
         }
-        if rate > present && self.limiting {
-            if let Some(arriving) = arriving {
-                let ramp = if now < self.held.0 { RAMP_HELD } else { RAMP };
-                rate = rate.min((arriving * ramp).max(present));
-            }
+        if let Some(arriving) = arriving.filter(|_| rate > present && self.limiting) {
+            let ramp = if now < self.held.0 { RAMP_HELD } else { RAMP };
+            rate = rate.min((arriving * ramp).max(present));
         }
-        rate = rate.min(instant);
+        // What arrives does pass, however much is lost of what is above it. A little less while packets still are lost, so that a full queue
+        // drains; but not again and again for loss of the past.
+        let newest = self.observations().next().map_or(0.0, |(_, came, lost, _)| lost / (came + lost).max(1e-3));
+        let floor = if newest > INHERENT_OFFSET { FLOOR } else { 1.0 };
+        rate = rate.min(instant).max((floor * arriving.unwrap_or(0.0)).min(present));
         if now < self.held.0 {
             rate = rate.min(self.held.1);
         }

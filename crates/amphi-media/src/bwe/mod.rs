@@ -34,12 +34,13 @@ pub struct Demand {
     pub ideal: u64,
 }
 
-/// What to send now on top of media: retransmissions of recent packets or padding-only packets, all with transport-wide numbers.
+/// What to send now on top of media: retransmissions of recent packets or padding-only packets, all with transport-wide numbers. Packets of
+/// about [`BweConfig::padding_packet`] bytes are meant; `packets` of them, and more only if they are so small that `bytes` is not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Padding {
-    /// Bytes to send, as they are on the wire. What fits no packet may be left out.
+    /// At least so many bytes, as they are on the wire: half a packet less than `packets` full ones.
     pub bytes: u32,
-    /// In at least so many packets.
+    /// So many packets.
     pub packets: u16,
     /// Whether it belongs to a probe cluster (then do not skip it) or only fills what media leaves unused.
     pub probe: bool,
@@ -47,6 +48,9 @@ pub struct Padding {
 
 /// Feedback without transport-wide numbers is trusted only when there were none for so long.
 const REPORTS_AFTER: i64 = 2_000_000;
+
+/// A round trip that was told longer ago says nothing about the next.
+const RTT_AGE: i64 = 10_000_000;
 
 /// Bandwidth estimate towards one receiver.
 #[derive(Clone, Debug)]
@@ -59,6 +63,7 @@ pub struct Bwe {
     loss: LossModel,
     prober: Prober,
     rtt: Option<Duration>,
+    rtt_told: Option<i64>,
     demand: Demand,
     estimate: f64,
     told: f64,
@@ -83,6 +88,7 @@ impl Bwe {
             loss: LossModel::new(initial),
             prober: Prober::new(),
             rtt: None,
+            rtt_told: None,
             demand: Demand::default(),
             estimate: initial,
             told: initial,
@@ -125,7 +131,8 @@ impl Bwe {
         if let Some(finding) = self.prober.judge(&self.config, clock) {
             self.on_finding(clock, finding);
         }
-        self.estimate = self.loss.update(clock, self.aimd.rate(), arriving).clamp(self.config.min as f64, self.config.max as f64);
+        self.estimate =
+            self.loss.update(clock, self.aimd.rate(), arriving).clamp(self.config.min as f64, self.config.max as f64);
     }
 
     /// A probe below the estimate says nothing against it unless the path was full.
@@ -139,9 +146,11 @@ impl Bwe {
         }
     }
 
-    /// A receiver report told a round trip.
-    pub fn on_rtt(&mut self, rtt: Duration) {
-        self.rtt = Some(self.rtt.map_or(rtt, |before| (before * 7 + rtt) / 8));
+    /// A receiver report told a round trip. What was known before counts for seven eighths, unless it is old.
+    pub fn on_rtt(&mut self, now: Instant, rtt: Duration) {
+        let clock = self.clock(now);
+        let recent = self.rtt_told.replace(clock).is_some_and(|told| clock - told < RTT_AGE);
+        self.rtt = Some(self.rtt.filter(|_| recent).map_or(rtt, |before| (before * 7 + rtt) / 8));
     }
 
     /// A receiver report told the part of packets lost, in 1/256. It counts only while there is no transport-wide feedback: below 2 % the
@@ -222,8 +231,8 @@ impl Bwe {
         if let Some(finding) = self.prober.judge(&self.config, clock) {
             self.on_finding(clock, finding);
         }
-        if let Some((bytes, packets)) = self.prober.poll(&self.config, clock) {
-            return Some(Padding { bytes, packets, probe: true });
+        if let Some(packets) = self.prober.poll(&self.config, clock) {
+            return Some(self.padding(packets, true));
         }
         self.pad(clock)
     }
@@ -236,7 +245,10 @@ impl Bwe {
     /// Bit/s of padding (`spec/bridge.md` 4.10 "Padding").
     fn padding_rate(&self) -> f64 {
         let (target, ideal) = (self.demand.target as f64, self.demand.ideal as f64);
-        if ideal > target && ideal > self.estimate { (ideal - target).min(self.estimate - target).max(0.0) } else { 0.0 }
+        if ideal <= target || ideal <= self.estimate {
+            return 0.0;
+        }
+        (ideal - target).min(self.config.padding_share * self.estimate - target).max(0.0)
     }
 
     fn pad(&mut self, clock: i64) -> Option<Padding> {
@@ -249,13 +261,15 @@ impl Bwe {
         self.padded = clock;
         // Late calls are not made up for beyond a few periods: it would be a burst.
         self.owed += rate / 8.0 * elapsed.min(4 * period) as f64 / 1e6;
-        // Not less than a packet is worth its headers.
-        if self.owed < 200.0 {
-            return None;
-        }
-        let bytes = self.owed as u32;
-        self.owed = 0.0;
-        Some(Padding { bytes, packets: 1, probe: false })
+        let packet = f64::from(self.config.padding_packet.max(1));
+        let packets = (self.owed / packet) as u16;
+        self.owed -= f64::from(packets) * packet;
+        (packets > 0).then(|| self.padding(packets, false))
+    }
+
+    fn padding(&self, packets: u16, probe: bool) -> Padding {
+        let packet = u32::from(self.config.padding_packet);
+        Padding { bytes: (u32::from(packets) * packet).saturating_sub(packet / 2), packets, probe }
     }
 
     /// Something was sent and nothing is heard: the estimate falls step by step.

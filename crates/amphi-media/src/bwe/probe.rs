@@ -6,15 +6,14 @@ use super::BweConfig;
 #[derive(Clone, Copy, Debug)]
 struct Cluster {
     rate: f64,
-    bytes: u32,
     packets: u16,
+    /// Time between two packets in microseconds.
+    spacing: f64,
     /// Send times in microseconds: of the first call, of the last so far.
     from: i64,
     to: i64,
-    /// What was handed out.
-    handed: u32,
-    handed_packets: u16,
-    sent: bool,
+    /// Packets that were handed out.
+    handed: u16,
     seen: Seen,
 }
 
@@ -77,7 +76,7 @@ impl Prober {
     /// When [`Self::poll`] has something next; `useful`: more bandwidth would be used.
     pub(super) fn timeout(&self, config: &BweConfig, useful: bool) -> Option<i64> {
         match &self.cluster {
-            Some(cluster) if !cluster.sent => Some(cluster.to + config.probe_step.as_micros() as i64),
+            Some(cluster) if !cluster.sent() => Some(cluster.due(config)),
             Some(cluster) => Some(cluster.to + config.probe_timeout.as_micros() as i64),
             None if useful => self.next,
             None => None,
@@ -97,16 +96,15 @@ impl Prober {
         if rate <= estimate * 1.05 {
             return;
         }
-        let bytes = rate * config.probe_duration.as_secs_f64() / 8.0;
+        let packet = f64::from(config.padding_packet.max(1)) * 8.0;
+        let packets = (rate * config.probe_duration.as_secs_f64() / packet).ceil() as u16;
         self.cluster = Some(Cluster {
             rate,
-            bytes: (bytes as u32).clamp(1, config.probe_max_bytes),
-            packets: config.probe_packets,
+            packets: packets.max(config.probe_packets).min(config.probe_max_packets).max(1),
+            spacing: packet * 1e6 / rate,
             from: now,
-            to: now - config.probe_step.as_micros() as i64,
+            to: now,
             handed: 0,
-            handed_packets: 0,
-            sent: false,
             seen: Seen {
                 bytes: 0,
                 packets: 0,
@@ -121,19 +119,14 @@ impl Prober {
         });
     }
 
-    /// Bytes and packets of the cluster that are due now.
-    pub(super) fn poll(&mut self, config: &BweConfig, now: i64) -> Option<(u32, u16)> {
-        let step = config.probe_step.as_micros() as i64;
-        let cluster = self.cluster.as_mut().filter(|cluster| !cluster.sent && now >= cluster.to + step)?;
-        // Up to the end of the coming step, so that it starts with the first call.
-        let part = (now - cluster.from + step) as f64 / config.probe_duration.as_micros().max(1) as f64;
-        let until = ((f64::from(cluster.bytes) * part) as u32).min(cluster.bytes);
-        let packets = ((f64::from(cluster.packets) * part).ceil() as u16).min(cluster.packets);
-        let due = (until.saturating_sub(cluster.handed), packets.saturating_sub(cluster.handed_packets).max(1));
-        (cluster.handed, cluster.handed_packets) = (until, cluster.handed_packets + due.1);
-        cluster.to = now;
-        cluster.sent = until >= cluster.bytes;
-        (due.0 > 0).then_some(due)
+    /// Packets of the cluster that are due now.
+    pub(super) fn poll(&mut self, config: &BweConfig, now: i64) -> Option<u16> {
+        let cluster = self.cluster.as_mut().filter(|cluster| !cluster.sent() && now >= cluster.due(config))?;
+        let until = ((now - cluster.from) as f64 / cluster.spacing) as i64 + 1;
+        let until = until.clamp(0, i64::from(cluster.packets)) as u16;
+        let due = until.saturating_sub(cluster.handed);
+        (cluster.handed, cluster.to) = (cluster.handed.max(until), now);
+        (due > 0).then_some(due)
     }
 
     /// Feedback about a packet.
@@ -144,7 +137,7 @@ impl Prober {
         }
         let seen = &mut cluster.seen;
         if sent > cluster.to + SLACK {
-            seen.passed |= cluster.sent;
+            seen.passed |= cluster.handed >= cluster.packets;
             return;
         }
         let Some(arrival) = arrival else { return };
@@ -162,8 +155,8 @@ impl Prober {
 
     /// What the cluster found, once it is over; plans the next.
     pub(super) fn judge(&mut self, config: &BweConfig, now: i64) -> Option<Finding> {
-        let cluster = self.cluster.as_ref().filter(|cluster| cluster.sent)?;
-        let all = cluster.seen.bytes >= cluster.bytes && cluster.seen.packets >= cluster.packets;
+        let cluster = self.cluster.as_ref().filter(|cluster| cluster.sent())?;
+        let all = cluster.seen.packets >= cluster.packets;
         let over = now >= cluster.to + config.probe_timeout.as_micros() as i64;
         if !all && !cluster.seen.passed && !over {
             return None;
@@ -172,7 +165,8 @@ impl Prober {
         let probed = cluster.rate;
         self.cluster = None;
         if let Some(finding) = finding.filter(|finding| finding.rate > config.further_threshold * probed) {
-            let further = (usize::from(self.initial) >= config.initial_probes.len()).then_some(config.further_probe * finding.rate);
+            let further = (usize::from(self.initial) >= config.initial_probes.len())
+                .then_some(config.further_probe * finding.rate);
             (self.wanted, self.next) = (further, Some(now));
         } else if usize::from(self.initial) < config.initial_probes.len() {
             // The first one did not pass, so the second would not.
@@ -191,9 +185,19 @@ impl Prober {
 }
 
 impl Cluster {
+    fn sent(&self) -> bool {
+        self.handed >= self.packets
+    }
+
+    /// When the next packet is due; not before a step after those that left last, so that timers may be coarse.
+    fn due(&self, config: &BweConfig) -> i64 {
+        let step = if self.handed == 0 { 0 } else { config.probe_step.as_micros() as i64 };
+        (self.to + step).max(self.from + (f64::from(self.handed) * self.spacing).ceil() as i64)
+    }
+
     fn finding(&self) -> Option<Finding> {
         let seen = &self.seen;
-        if f64::from(seen.bytes) < PART * f64::from(self.bytes) || f64::from(seen.packets) < PART * f64::from(self.packets) {
+        if f64::from(seen.packets) < PART * f64::from(self.packets) {
             return None;
         }
         let rate = |bytes: u32, interval: i64| f64::from(bytes) * 8e6 / interval as f64;
@@ -225,9 +229,9 @@ mod tests {
         prober.arm(0);
         for now in (0..seconds * 1_000_000).step_by(STEP as usize) {
             prober.plan(config, now, estimate, ceiling);
-            if let Some((bytes, packets)) = prober.poll(config, now) {
+            if let Some(packets) = prober.poll(config, now) {
                 for _ in 0..packets {
-                    let size = bytes / u32::from(packets);
+                    let size = u32::from(config.padding_packet);
                     free = free.max(now as f64) + f64::from(size) * 8e6 / capacity;
                     arrivals.push((now, size as u16, free as i64 + 20_000));
                 }
@@ -236,7 +240,7 @@ mod tests {
             for (sent, size, arrival) in told {
                 prober.on_packet(sent, size, Some(arrival));
             }
-            let probed = prober.cluster.map(|cluster| cluster.rate);
+            let probed = prober.cluster.as_ref().map(|cluster| cluster.rate);
             if let Some(finding) = prober.judge(config, now) {
                 estimate = finding.rate.max(if finding.full { 0.0 } else { estimate });
                 found.push((probed.unwrap().round(), estimate));
@@ -247,7 +251,7 @@ mod tests {
 
     #[test]
     fn initial_probes_at_3_and_6_times_then_twice_what_was_found_4_10() {
-        let config = BweConfig { max: 100_000_000, probe_max_bytes: 1_000_000, ..BweConfig::default() };
+        let config = BweConfig { max: 100_000_000, probe_max_packets: 1000, ..BweConfig::default() };
         let found = run(&mut Prober::new(), &config, 2, 1e9, 100e6);
         assert_eq!(found[..2].iter().map(|found| found.0).collect::<Vec<_>>(), [7_500_000.0, 15_000_000.0]);
         assert!((found[2].0 / 30e6 - 1.0).abs() < 0.2 && found[3].0 > 40e6, "{found:?}");
@@ -271,17 +275,19 @@ mod tests {
 
     #[test]
     fn a_cluster_takes_15_ms_and_at_least_five_packets_4_10() {
-        let (config, mut prober) = (BweConfig::default(), Prober::new());
-        prober.arm(0);
-        prober.plan(&config, 0, 2.5e6, 20e6);
-        let steps: Vec<_> = (0..20_000)
-            .step_by(STEP as usize)
-            .filter_map(|now| prober.poll(&config, now).map(|due| (now, due)))
-            .collect();
-        let bytes: u32 = steps.iter().map(|(_, due)| due.0).sum();
-        let packets: u16 = steps.iter().map(|(_, due)| due.1).sum();
-        assert_eq!(bytes, 7_500_000 / 8 * 15 / 1000);
-        assert!(packets >= 5 && steps.last().unwrap().0 <= 15_000, "{steps:?}");
+        let config = BweConfig::default();
+        let cluster = |rate: f64| {
+            let mut prober = Prober::new();
+            prober.arm(0);
+            prober.wanted = Some(rate);
+            prober.plan(&config, 0, rate / 2.0, 20e6);
+            let steps = (0..200_000).step_by(STEP as usize);
+            let steps: Vec<_> = steps.filter_map(|now| prober.poll(&config, now).map(|due| (now, due))).collect();
+            (steps.iter().map(|step| step.1).sum::<u16>(), steps.last().unwrap().0 / 1000)
+        };
+        assert_eq!(cluster(7.5e6), (12, 16), "12 packets of 1200 bytes");
+        assert_eq!(cluster(800e3), (5, 48), "12 ms between two packets");
+        assert_eq!(cluster(20e6), (25, 12), "no more than 25");
     }
 
     #[test]

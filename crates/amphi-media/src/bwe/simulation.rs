@@ -67,8 +67,12 @@ fn simulate(link: &Link, seconds: u64) -> Trace {
         }
         while bwe.poll_timeout().is_some_and(|due| due <= at(us)) {
             let Some(padding) = bwe.poll(at(us), last_sent) else { continue };
-            let count = u32::from(padding.packets).max(padding.bytes.div_ceil(1200));
-            packets.extend((0..count).map(|_| ((padding.bytes / count) as usize, false)));
+            // The newest packets once more, whole.
+            let (mut bytes, mut count) = (0, 0);
+            while bytes < padding.bytes || count < padding.packets {
+                (bytes, count) = (bytes + 1100, count + 1);
+                packets.push((1100, false));
+            }
         }
         for (n, (size, marker)) in packets.into_iter().enumerate() {
             let now = us + n as u64 * 20;
@@ -88,7 +92,8 @@ fn simulate(link: &Link, seconds: u64) -> Trace {
             if recorder.record(at(arrival), seq, 1, marker) {
                 while let Some(batch) = recorder.take(at(arrival)) {
                     let numbered = batch.arrivals().enumerate();
-                    let statuses = numbered.map(|(n, at)| (batch.base_seq.wrapping_add(n as u16), at)).collect();
+                    let statuses =
+                        numbered.map(|(n, at)| ((batch.base_seq as u16).wrapping_add(n as u16), at)).collect();
                     feedback.push_back((us + link.delay * 1000, statuses));
                 }
             }
@@ -101,16 +106,22 @@ fn simulate(link: &Link, seconds: u64) -> Trace {
             trace.push((bwe.estimate() as f64, target, (free - us as f64).max(0.0) / 1000.0));
         }
         if ms % 1000 == 999 {
-            bwe.on_rtt(Duration::from_millis(2 * link.delay));
+            bwe.on_rtt(at(us), Duration::from_millis(2 * link.delay));
         }
+    }
+    if std::env::var_os("AMPHI_SHOW").is_some() {
+        println!("{}", show(&trace));
     }
     trace
 }
 
+/// Per second: estimate and media in kbit/s, queue in ms.
 fn show(trace: &Trace) -> String {
-    let seconds = trace.iter().skip(9).step_by(10).map(|(rate, target, queue)| {
-        format!("{:.0}/{:.0}/{queue:.0}", rate / 1000.0, target / 1000.0)
-    });
+    let seconds = trace
+        .iter()
+        .skip(9)
+        .step_by(10)
+        .map(|(rate, target, queue)| format!("{:.0}/{:.0}/{queue:.0}", rate / 1000.0, target / 1000.0));
     seconds.collect::<Vec<_>>().join(" ")
 }
 
@@ -178,8 +189,17 @@ fn jitter_of_30_ms_does_not_move_it() {
 }
 
 #[test]
+fn a_full_link_with_jitter_is_still_used() {
+    const LAYERS: [f64; 7] = [200e3, 500e3, 1.2e6, 2.0e6, 2.5e6, 4.0e6, 6.0e6];
+    let trace = simulate(&Link { capacity: |_| 3e6, jitter: 30.0, layers: &LAYERS, ..LINK }, 60);
+    assert!(mean(&trace, 10, 60) > 0.6 * 3e6 && mean(&trace, 10, 60) < 3.4e6, "{}", show(&trace));
+}
+
+#[test]
 fn a_shallow_queue_limits_by_loss() {
     let trace = simulate(&Link { capacity: |_| 1e6, queue: 30.0, ..LINK }, 60);
+    assert!(when(&trace, 0, |rate| rate < 1.2e6).is_some_and(|s| s < 2.0), "{}", show(&trace));
+    assert!(mean(&trace, 2, 15) > 0.5e6, "{}", show(&trace));
     assert!(mean(&trace, 15, 60) > 0.6e6 && mean(&trace, 15, 60) < 1.15e6, "{}", show(&trace));
 }
 
@@ -214,17 +234,17 @@ fn silence_after_sending_makes_the_estimate_fall_once_a_second() {
 #[test]
 fn padding_fills_up_to_the_ideal_or_the_estimate_every_15_ms_4_10() {
     let start = Instant::now();
-    let mut bwe = Bwe::new(start, Arc::new(BweConfig { probe_interval: Duration::from_secs(1000), ..BweConfig::default() }));
+    let mut bwe =
+        Bwe::new(start, Arc::new(BweConfig { probe_interval: Duration::from_secs(1000), ..BweConfig::default() }));
     bwe.set_demand(start, Demand { target: 1_500_000, ideal: 4_000_000 });
     let mut sent = (0, 0);
     while let Some(due) = bwe.poll_timeout().filter(|due| *due < start + Duration::from_secs(10)) {
-        match bwe.poll(due, None) {
-            Some(Padding { bytes, probe: false, .. }) => sent = (sent.0 + bytes, sent.1 + 1),
-            _ => {}
+        if let Some(Padding { packets, probe: false, .. }) = bwe.poll(due, None) {
+            sent = (sent.0 + 1200 * u32::from(packets), sent.1 + 1);
         }
     }
     // BWE - target = 1 Mbit/s.
-    assert!((1_200_000..=1_250_000).contains(&sent.0) && (600..=667).contains(&sent.1), "{sent:?}");
+    assert!((1_200_000..=1_250_000).contains(&sent.0) && (600..=1100).contains(&sent.1), "{sent:?}");
     bwe.set_demand(start, Demand { target: 1_500_000, ideal: 1_500_000 });
     assert_eq!(bwe.poll(start + Duration::from_secs(20), None), None);
 }
@@ -260,7 +280,7 @@ fn a_visitors_whole_state_is_below_4_kib() {
         + history.heap_size()
         + size_of::<crate::send::Retransmitter>()
         + size_of::<crate::send::SentReports>()
-        + 2 * size_of::<crate::send::Runs<u32>>();
+        + 2 * size_of::<crate::projection::Runs>();
     assert!(all <= 4096, "{all}");
 }
 

@@ -13,6 +13,8 @@ const JUMP: i64 = 5_000_000;
 struct Bucket {
     bytes: u32,
     packets: u16,
+    /// Last arrival in it, in microseconds since its begin.
+    last: u16,
 }
 
 /// Bytes by time of arrival, in a ring of buckets: the window of a robust throughput estimator without keeping packets.
@@ -48,6 +50,7 @@ impl Throughput {
         let bucket = &mut self.buckets[place(number)];
         bucket.bytes = bucket.bytes.saturating_add(u32::from(size));
         bucket.packets = bucket.packets.saturating_add(1);
+        bucket.last = bucket.last.max((arrival - number * BUCKET) as u16);
     }
 
     /// Bit/s; none before half a second of packets.
@@ -55,19 +58,23 @@ impl Throughput {
         if self.last - self.first < BUCKET * WINDOW as i64 {
             return None;
         }
-        // Of the newest bucket the part that has passed counts, so the window ends with the last arrival.
-        let (mut bytes, mut packets, mut looked) = (0_u64, 0_u32, 0);
+        // The oldest bucket with packets is where time begins; its bytes came before that.
+        let (mut bytes, mut packets, mut begin, mut since) = (0_u64, 0_u32, self.last, 0);
         for back in 0..BUCKETS as i64 {
-            if back > WINDOW as i64 && packets >= PACKETS || (self.newest - back) * BUCKET < self.first {
+            if back > WINDOW as i64 && packets >= PACKETS || (self.newest - back + 1) * BUCKET <= self.first {
                 break;
             }
-            let bucket = self.buckets[place(self.newest - back)];
-            bytes += u64::from(bucket.bytes);
-            packets += u32::from(bucket.packets);
-            looked = back;
+            let number = self.newest - back;
+            let bucket = self.buckets[place(number)];
+            if bucket.packets > 0 {
+                begin = number * BUCKET + i64::from(bucket.last);
+                since = bytes;
+                bytes += u64::from(bucket.bytes);
+                packets += u32::from(bucket.packets);
+            }
         }
-        let span = self.last - (self.newest - looked) * BUCKET;
-        (span > 0).then(|| bytes as f64 * 8e6 / span as f64)
+        let span = self.last - begin;
+        (span > 0).then(|| since as f64 * 8e6 / span as f64)
     }
 }
 

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn non_symmetric_numbers() {
         // n = 5: 0, 1 and 2 take two bits, 3 and 4 take three.
-        let mut r = BitReader::new(&[0b00_01_10_11, 0b0_111_0000]);
+        let mut r = BitReader::new(&[0b0001_1011, 0b0111_0000]);
         let read: Vec<_> = (0..5).map(|_| r.below(5).unwrap()).collect();
         assert_eq!(read, [0, 1, 2, 3, 4]);
         assert_eq!(BitReader::new(&[]).below(1), Some(0));

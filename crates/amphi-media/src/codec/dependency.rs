@@ -201,6 +201,9 @@ impl Reader {
 
     fn parse(&self, data: &[u8], attached: &mut Option<Arc<Structure>>) -> Result<Descriptor, DescriptorError> {
         const SHORT: DescriptorError = DescriptorError::Malformed;
+        if data.len() > MAX_LENGTH {
+            return Err(DescriptorError::Malformed);
+        }
         let mut r = BitReader::new(data);
         let start = r.flag().ok_or(SHORT)?;
         let end = r.flag().ok_or(SHORT)?;

@@ -8,6 +8,8 @@ pub mod dependency;
 pub mod h264;
 mod layering;
 mod parser;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod vp8;
 pub mod vp9;
 

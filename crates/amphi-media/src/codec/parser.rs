@@ -116,7 +116,10 @@ impl Parser {
         (frame.start, frame.end, frame.keyframe) = (read.start, read.end || marker, read.keyframe);
         let mut layers = None;
         if let Some(structure) = &read.structure {
-            let height = |s: u8| structure.sizes.get(usize::from(s)).map(|(_, h)| *h).filter(|h| *h > 0);
+            // A structure without sizes takes nothing back.
+            let known = |s: u8| self.layering.layer(s << 3).filter(|_| structure.sizes.is_empty())?.height;
+            let height =
+                |s: u8| structure.sizes.get(usize::from(s)).map(|(_, h)| *h).filter(|h| *h > 0).or_else(|| known(s));
             let heights: [Option<u16>; 8] = std::array::from_fn(|s| height(s as u8));
             let heights = &heights[..usize::from(structure.spatial_layers)];
             layers = Some(grid(heights, structure.temporal_layers.unwrap_or(3), 300));
@@ -194,5 +197,54 @@ impl Parser {
         let changed = self.layering != learnt;
         self.layering = learnt;
         changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vp8_keyframes_tell_the_height() {
+        let mut p = Parser::new();
+        let key = [0x90, 0xe0, 0x81, 2, 7, 0x20, 0x10, 2, 0, 0x9d, 1, 0x2a, 0x80, 2, 0x68, 1];
+        let frame = p.parse(Codec::Vp8, &key, None, true).unwrap();
+        assert!(frame.layering_changed && frame.keyframe);
+        assert_eq!((p.layering().height(), p.layering().layers.len()), (Some(360), 3));
+        assert_eq!(p.layering().layers.iter().map(|l| l.deci_fps).collect::<Vec<_>>(), [75, 150, 300]);
+        assert!(!p.parse(Codec::Vp8, &key, None, true).unwrap().layering_changed, "no news");
+        assert_eq!(p.parse(Codec::Vp8, &[0x90], None, true).unwrap_err(), ParseError::Short);
+    }
+
+    #[test]
+    fn vp9_structures_tell_layers_and_sizes() {
+        let mut p = Parser::new();
+        let with_sizes = [0xaa, 0x92, 0x34, 0, 9, 0x30, 1, 64, 0, 180, 2, 128, 1, 104, 0];
+        assert!(p.parse(Codec::Vp9, &with_sizes, None, true).unwrap().layering_changed);
+        assert_eq!(p.layering().layers.iter().map(|l| l.index).collect::<Vec<_>>(), [0, 1, 2, 8, 9, 10]);
+        assert_eq!(p.layering().layer(8).and_then(|l| l.height), Some(360));
+        let without = [0xaa, 0x92, 0x35, 0, 9, 0x20, 0];
+        assert!(!p.parse(Codec::Vp9, &without, None, true).unwrap().layering_changed);
+        assert_eq!(p.layering().height(), Some(360));
+    }
+
+    #[test]
+    fn another_codec_begins_with_what_is_assumed() {
+        let mut p = Parser::new();
+        p.parse(Codec::Vp8, &[0x90, 0xe0, 0x81, 2, 7, 0x20, 0x10, 2, 0, 0x9d, 1, 0x2a, 0x80, 2, 0x68, 1], None, true)
+            .unwrap();
+        let frame = p.parse(Codec::H264, &[0x67, 1], None, false).unwrap();
+        assert!(frame.layering_changed && frame.keyframe && frame.start);
+        assert_eq!(p.layering().height(), None);
+        assert!(!p.parse(Codec::H264, &[0x65, 1], None, true).unwrap().start);
+        assert!(p.parse(Codec::H264, &[0x41, 1], None, true).unwrap().start);
+    }
+
+    #[test]
+    fn av1_without_descriptor_tells_where_sequences_begin() {
+        let mut p = Parser::new();
+        let frame = p.parse(Codec::Av1, &[0x18, 1], None, true).unwrap();
+        assert!(frame.keyframe && frame.start && frame.end);
+        assert!(!p.parse(Codec::Av1, &[0x90, 1], None, true).unwrap().start, "a fragment");
     }
 }

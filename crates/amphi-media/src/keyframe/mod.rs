@@ -145,7 +145,7 @@ impl Keyframes {
         let encoding = usize::from(wish.encoding).min(ENCODINGS - 1);
         let record = self.records.entry(wish.source).or_insert_with(|| Record::new(now));
         if wish.need == Need::FirstView {
-            record.on_join(now);
+            record.on_join(now, wish.requester.map_or(u32::MAX, |requester| requester.0));
         }
         let window = record.window(&config);
         let soon = record.last(encoding).map_or(now, |last| now.max(last + window));
@@ -165,7 +165,7 @@ impl Keyframes {
         };
         let due = granted.map_or_else(|later| wanted.max(later), |()| wanted);
         let due = pending.map_or(due, |pending| pending.due.min(due));
-        record.pending[encoding] = Some(Pending { due, tries: pending.map_or(0, |pending| pending.tries) });
+        record.pending[encoding] = Some(Pending { due, tries: 0 });
         self.next = Some(self.next.map_or(due, |next| next.min(due)));
         if granted.is_ok() { Outcome::Scheduled(due) } else { Outcome::Deferred(due) }
     }
@@ -176,6 +176,7 @@ impl Keyframes {
             let encoding = usize::from(encoding).min(ENCODINGS - 1);
             record.keyframe[encoding] = Some(now);
             record.pending[encoding] = None;
+            self.reschedule();
         }
     }
 
@@ -183,12 +184,14 @@ impl Keyframes {
     pub fn withdraw(&mut self, source: SourceId, encoding: u8) {
         if let Some(record) = self.records.get_mut(&source) {
             record.pending[usize::from(encoding).min(ENCODINGS - 1)] = None;
+            self.reschedule();
         }
     }
 
     /// The source is gone.
     pub fn remove_source(&mut self, source: SourceId) {
         self.records.remove(&source);
+        self.reschedule();
     }
 
     /// The endpoint is gone.
@@ -213,8 +216,12 @@ impl Keyframes {
                 due = record.send(&config, now).map(|encodings| Due { source: *source, encodings });
             }
         }
-        self.next = self.records.values().filter_map(Record::due).min();
+        self.reschedule();
         due
+    }
+
+    fn reschedule(&mut self) {
+        self.next = self.records.values().filter_map(Record::due).min();
     }
 }
 

@@ -27,19 +27,13 @@ pub(super) struct Record {
     pub(super) keyframe: [Option<Instant>; ENCODINGS],
     /// Receivers of the source, as told last.
     pub(super) audience: u32,
-    /// First views in the second that began at the instant.
-    pub(super) joins: (Instant, u32),
+    /// Who came in the second that began at the instant, and in the second before: a bit per hash.
+    joins: (Instant, u64, u64),
 }
 
 impl Record {
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            pending: [None; ENCODINGS],
-            sent: None,
-            keyframe: [None; ENCODINGS],
-            audience: 0,
-            joins: (now, 0),
-        }
+        Self { pending: [None; ENCODINGS], sent: None, keyframe: [None; ENCODINGS], audience: 0, joins: (now, 0, 0) }
     }
 
     /// When the next request is due.
@@ -52,12 +46,19 @@ impl Record {
         self.sent.max(self.keyframe[encoding])
     }
 
-    /// Counts a first-time viewer.
-    pub(super) fn on_join(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.joins.0) >= Duration::from_secs(1) {
-            self.joins = (now, 0);
+    /// Counts a first-time viewer; the same one again does not count.
+    pub(super) fn on_join(&mut self, now: Instant, requester: u32) {
+        let elapsed = now.saturating_duration_since(self.joins.0);
+        if elapsed >= Duration::from_secs(1) {
+            self.joins = (now, 0, if elapsed < Duration::from_secs(2) { self.joins.1 } else { 0 });
         }
-        self.joins.1 = self.joins.1.saturating_add(1);
+        self.joins.1 |= 1 << (requester.wrapping_mul(0x9e37_79b1) >> 26);
+    }
+
+    /// Different viewers that came within a second, estimated from the bits that are set.
+    fn joins(&self) -> f64 {
+        let set = f64::from(self.joins.1.count_ones().max(self.joins.2.count_ones()).min(63));
+        -64.0 * (1.0 - set / 64.0).ln()
     }
 
     /// How far the audience is from small (0) to large (1).
@@ -67,7 +68,7 @@ impl Record {
 
     /// The merge window (`spec/bridge.md` 4.9): grows with the audience and with the rate of joins.
     pub(super) fn window(&self, config: &KeyframeConfig) -> Duration {
-        let joins = f64::from(self.joins.1) / f64::from(config.join_storm.max(1));
+        let joins = self.joins() / f64::from(config.join_storm.max(1));
         let part = self.largeness(config).max(joins - 0.1);
         between(config.merge_window, config.max_merge_window, part).max(config.source_interval)
     }

@@ -23,6 +23,8 @@ pub(super) struct Filter {
     spatial_layers: u8,
     /// VP9: every frame of the target's spatial layer since the keyframe is a reference for upper layers.
     all_referenced: bool,
+    /// VP8: highest temporal layer of frames since the keyframe.
+    highest_temporal: u8,
     /// Accepted frames of upper temporal layers since one that said that it is a switching point.
     without_sync: u16,
     /// Decode target that is forwarded, and those that the source says are active.
@@ -45,6 +47,7 @@ impl Filter {
             forwarded: [false; 8],
             spatial_layers: 8,
             all_referenced: true,
+            highest_temporal: 0,
             without_sync: 0,
             decode_target: 0,
             active: u32::MAX,
@@ -71,6 +74,7 @@ impl Filter {
             self.spatial = 0;
             self.forwarded = [true, false, false, false, false, false, false, false];
             self.all_referenced = true;
+            self.highest_temporal = 0;
         }
         accepted
     }
@@ -99,6 +103,7 @@ impl Filter {
     pub(super) fn vp8(&mut self, frame: &vp8::Descriptor, key: u64, frames: &Frames) -> bool {
         let accepted = !self.is_settled() || frame.temporal <= self.target.temporal();
         if accepted && frame.temporal > 0 {
+            self.highest_temporal = self.highest_temporal.max(frame.temporal);
             self.mark(frame.layer_sync);
             return frames.is_decodable(key, frame.temporal);
         }
@@ -217,8 +222,12 @@ impl Filter {
         if frame.temporal == 0 && self.without_sync > NEVER_MARKED {
             return temporal_from(0);
         }
-        // The frame and, as encoders do it, what follows above it, needs the base layer alone.
-        let sync = if frame.layer_sync { temporal_from(0) & !temporal_from(frame.temporal) } else { 0 };
+        // A frame of the highest layer that needs the base layer alone. Encoders let what is between follow in the same way.
+        let sync = if frame.layer_sync && frame.temporal > 0 && frame.temporal >= self.highest_temporal {
+            temporal_from(0) & !temporal_from(frame.temporal)
+        } else {
+            0
+        };
         higher | sync
     }
 

@@ -8,6 +8,7 @@
 //! ([`Subscription::join`]), then to those that follow one ([`Subscription::accept`]). The order matters: who joins a stream at a packet must not get
 //! that packet from the stream before.
 
+mod encoding;
 mod filter;
 mod frames;
 mod packets;
@@ -97,3 +98,6 @@ pub fn stopover(
     };
     (wanted < lowest && lowest < current).then_some(lowest)
 }
+
+#[cfg(test)]
+mod tests;

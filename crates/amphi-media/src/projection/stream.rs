@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::Projected;
+use super::encoding::{Encoding, Kind, Source, is_ordered};
 use super::filter::Filter;
 use super::frames::{Frames, Record};
 use super::packets::{Gap, Packets};
-use crate::codec::{Codec, Headers, dependency};
+use crate::codec::{Headers, dependency};
 use crate::ids::{LayerIndex, MediaKind};
 use crate::packet::MediaPacket;
-use crate::seq::Unwrap;
 
 /// Limits and delays of a [`Stream`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,84 +30,8 @@ impl Default for StreamConfig {
 
 /// Encodings of a source that are looked at; packets of others are not forwarded.
 const MAX_ENCODINGS: usize = 8;
-/// How many frames a keyframe of another encoding can be late (`spec/bridge.md` 4.6.2: demotion).
-const OVERTAKEN: u64 = 64;
 /// Packets before the first one seen of a keyframe for which numbers are kept when nothing else is known (`spec/bridge.md` 4.6.3).
 const ROOM: u64 = 16;
-
-/// The context that a packet is projected in; another one begins anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Vp8 {
-        long: bool,
-    },
-    Vp9 {
-        long: bool,
-    },
-    Dependency,
-    /// Codecs of which keyframes are recognised, and nothing else.
-    Keyframes {
-        payload_type: u8,
-    },
-    Anything,
-}
-
-impl Kind {
-    fn of(packet: &MediaPacket) -> Self {
-        match &packet.frame.headers {
-            Headers::Vp8(d) => Self::Vp8 { long: d.long_picture_id },
-            Headers::Vp9(d) => Self::Vp9 { long: d.long_picture_id },
-            Headers::Dependency(_) => Self::Dependency,
-            Headers::None if packet.kind == MediaKind::Audio || packet.frame.codec == Codec::Other => Self::Anything,
-            Headers::None => Self::Keyframes { payload_type: packet.payload_type },
-        }
-    }
-}
-
-/// Whether keys of frames tell which is later.
-fn is_ordered(kind: Kind) -> bool {
-    !matches!(kind, Kind::Keyframes { .. } | Kind::Anything)
-}
-
-/// What is known of each encoding, forwarded or not.
-#[derive(Clone, Debug, Default)]
-struct Encoding {
-    short: Unwrap<7>,
-    long: Unwrap<15>,
-    number: Unwrap<16>,
-    highest_seq: Option<u64>,
-    last_at: Option<Instant>,
-    /// Latest frame of the base layer that was left out while another encoding was forwarded.
-    left_out: Option<u64>,
-    /// The latest keyframe about which there is a decision.
-    decided: Option<u64>,
-}
-
-impl Encoding {
-    fn unwrap(&mut self, packet: &MediaPacket) -> u64 {
-        match &packet.frame.headers {
-            Headers::Vp8(d) if d.long_picture_id => self.long.unwrap(d.picture_id.into()),
-            Headers::Vp8(d) => self.short.unwrap(d.picture_id.into()),
-            Headers::Vp9(d) if d.long_picture_id => {
-                self.long.unwrap(d.picture_id.into()) << 3 | u64::from(d.spatial & 7)
-            }
-            Headers::Vp9(d) => self.short.unwrap(d.picture_id.into()) << 3 | u64::from(d.spatial & 7),
-            Headers::Dependency(d) => self.number.unwrap(d.frame_number.into()),
-            Headers::None => packet.timestamp.into(),
-        }
-    }
-
-    /// Whether frames that may build upon this one were left out before it came.
-    fn overtook(&self, key: u64, kind: Kind) -> bool {
-        let reach = if matches!(kind, Kind::Vp9 { .. }) { OVERTAKEN << 3 } else { OVERTAKEN };
-        self.left_out.is_some_and(|later| later > key && later - key < reach)
-    }
-
-    fn restart_ids(&mut self) {
-        (self.short, self.long, self.number) = (Unwrap::new(), Unwrap::new(), Unwrap::new());
-        (self.left_out, self.decided) = (None, None);
-    }
-}
 
 /// What was forwarded last.
 #[derive(Clone, Copy, Debug)]
@@ -239,6 +163,10 @@ impl Stream {
         }
         let kind = Kind::of(packet);
         if self.kind != Some(kind) {
+            if self.encodings[index].highest_seq.is_some_and(|highest| packet.seq < highest) {
+                // Late, from before the codec changed.
+                return None;
+            }
             if self.kind.is_some() {
                 self.filter.reset();
                 self.encoding = None;
@@ -333,26 +261,33 @@ impl Stream {
                     _ => {}
                 }
             }
-        } else if self.filter.is_current(now, packet.encoding) && current {
-            accepted = match &packet.frame.headers {
-                Headers::Vp8(d) => self.filter.vp8(d, key, &self.frames),
-                Headers::Vp9(d) => {
-                    self.filter.vp9_structure(d);
-                    self.filter.vp9(d)
-                }
-                Headers::Dependency(d) => {
-                    if key >= self.frames.top() {
-                        self.filter.activate(d);
-                    }
-                    self.filter.dependency(d, key, &self.frames)
-                }
-                Headers::None => true,
-            };
+        } else if self.filter.is_current(now, packet.encoding) {
+            accepted = current && self.belongs(packet, key);
+            // Its numbers ended; they begin again with a keyframe.
+            self.filter.needs_keyframe |= !current;
         }
         if !current || matches!(kind, Kind::Keyframes { .. }) {
             return Decision { accepted, record: None, keyframe };
         }
         Decision { accepted, record: Some(self.frames.insert(record(packet, key, accepted))), keyframe }
+    }
+
+    /// Whether a frame of the current encoding that is not a keyframe belongs to the target.
+    fn belongs(&mut self, packet: &MediaPacket, key: u64) -> bool {
+        match &packet.frame.headers {
+            Headers::Vp8(d) => self.filter.vp8(d, key, &self.frames),
+            Headers::Vp9(d) => {
+                self.filter.vp9_structure(d);
+                self.filter.vp9(d)
+            }
+            Headers::Dependency(d) => {
+                if key >= self.frames.top() {
+                    self.filter.activate(d);
+                }
+                self.filter.dependency(d, key, &self.frames)
+            }
+            Headers::None => true,
+        }
     }
 
     /// Begins to forward another encoding, or the first one, with a packet of a keyframe (`spec/bridge.md` 4.6.2 to 4.6.4).
@@ -533,24 +468,4 @@ fn record(packet: &MediaPacket, key: u64, accepted: bool) -> Record {
     };
     let (keyframe, temporal) = (packet.frame.keyframe, packet.frame.temporal);
     Record { key, run: 0, accepted, keyframe, temporal, picture_shift: 0, targets }
-}
-
-/// Numbers of a packet as received.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Source {
-    pub(super) picture_id: u16,
-    pub(super) frame_number: u16,
-    pub(super) tl0: u8,
-}
-
-impl Source {
-    #[inline]
-    pub(super) fn of(packet: &MediaPacket) -> Self {
-        match &packet.frame.headers {
-            Headers::Vp8(d) => Self { picture_id: d.picture_id, tl0: d.tl0.unwrap_or(0), frame_number: 0 },
-            Headers::Vp9(d) => Self { picture_id: d.picture_id, tl0: d.tl0.unwrap_or(0), frame_number: 0 },
-            Headers::Dependency(d) => Self { frame_number: d.frame_number, ..Self::default() },
-            Headers::None => Self::default(),
-        }
-    }
 }

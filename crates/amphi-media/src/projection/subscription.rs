@@ -1,10 +1,10 @@
 //! One receiver's slot: which stream it follows, and how its own numbers go on (`spec/bridge.md` 4.6.2 to 4.6.4, 4.8).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::stream::Source;
+use super::encoding::Source;
 use super::{Projected, StreamKey, next_timestamp};
-use crate::codec::Headers;
+use crate::codec::{Codec, Headers};
 use crate::ids::SourceId;
 use crate::packet::MediaPacket;
 
@@ -78,6 +78,7 @@ struct Last {
     /// Receiver's frame number less the source's.
     source_frame: u16,
     encoding: u8,
+    codec: Codec,
     tl0: u8,
     /// Receiver's TL0PICIDX less the source's.
     source_tl0: u8,
@@ -88,6 +89,9 @@ struct Last {
     /// Whether the last packet ended its picture.
     ended: bool,
 }
+
+/// Nothing was sent for this time: anything is better.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// A receiver's slot. Its output numbers never repeat and never go back, whatever streams and sources it follows.
 #[derive(Clone, Debug, Default)]
@@ -127,9 +131,7 @@ impl Subscription {
             self.current = None;
         }
     }
-}
 
-impl Subscription {
     /// As [`Self::switch_to`], with another stream to be followed in between, as soon as that is possible ([`super::stopover`]).
     pub fn switch_via(&mut self, stopover: StreamKey, stream: StreamKey) {
         self.switch_to(Some(stream));
@@ -204,7 +206,7 @@ impl Subscription {
             let seq = (projected.seq & 0x7fff).wrapping_sub(projected.seq);
             return projected.switch_in.then_some(Offsets { seq, ..Offsets::default() });
         };
-        let same = last.source == packet.source && last.encoding == packet.encoding;
+        let same = last.source == packet.source && last.encoding == packet.encoding && last.codec == packet.frame.codec;
         let follows = |key: StreamKey| key.source == packet.source && key.target.encoding() == packet.encoding;
         // What was sent so far goes on in the same frames, only more or fewer of them.
         let within = same && self.current.is_some_and(follows) && follows(stream);
@@ -216,8 +218,9 @@ impl Subscription {
             return None;
         }
         // A better stream begins with what it can show first; who sees as much already waits for the rest.
-        let lower = packet.encoding < stream.target.encoding();
-        if lower && self.current.is_some_and(|c| c.source == packet.source) {
+        let lower = packet.encoding < stream.target.encoding() && packet.encoding <= last.encoding;
+        let watching = self.current.is_some_and(|c| c.source == packet.source) && last.source == packet.source;
+        if lower && watching && now.saturating_duration_since(last.at) < SILENCE {
             return None;
         }
         let source = Source::of(packet);
@@ -274,6 +277,7 @@ impl Subscription {
             frame_number: numbers.frame_number,
             source_frame: numbers.frame_number.wrapping_sub(source.frame_number),
             encoding: packet.encoding,
+            codec: packet.frame.codec,
             tl0: numbers.tl0,
             source_tl0: numbers.tl0.wrapping_sub(source.tl0),
             source_template: projected.template_shift.wrapping_add(numbers.template_shift),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::rtcp::Arrival;
 use crate::seq::Unwrap;
 
 /// Limits of [`ArrivalRecorder`].
@@ -36,8 +37,8 @@ impl Default for ArrivalConfig {
 /// One feedback packet's content.
 #[derive(Debug)]
 pub struct ArrivalBatch<'a> {
-    /// First sequence number.
-    pub base_seq: u16,
+    /// First transport-wide number, unwrapped.
+    pub base_seq: u64,
     /// Running number of the feedback packet.
     pub feedback_count: u8,
     /// Media SSRC: that of the packet that was recorded last.
@@ -50,6 +51,13 @@ impl ArrivalBatch<'_> {
     /// first and the last did come.
     pub fn arrivals(&self) -> impl ExactSizeIterator<Item = Option<u64>> + Clone + '_ {
         self.arrivals.clone().copied()
+    }
+
+    /// Those that came, as [`crate::rtcp::TransportCcFeedback`] wants them, in place of what `out` has.
+    pub fn collect(&self, out: &mut Vec<Arrival>) {
+        out.clear();
+        let came = self.arrivals().enumerate().filter_map(|(n, at)| Some((self.base_seq + n as u64, at?)));
+        out.extend(came.map(|(seq, at)| Arrival { seq, micros: at as i64 }));
     }
 }
 
@@ -163,7 +171,7 @@ impl ArrivalRecorder {
         let feedback_count = self.feedback_count;
         self.feedback_count = feedback_count.wrapping_add(1);
         Some(ArrivalBatch {
-            base_seq: base as u16,
+            base_seq: base,
             feedback_count,
             media_ssrc: self.media_ssrc,
             arrivals: self.arrivals.range(from..to),
@@ -178,6 +186,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rtcp::{Packet, TransportCcFeedback, Writer, compound};
+    use crate::send::{HistoryConfig, SendHistory};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -185,7 +195,7 @@ mod tests {
     fn take(recorder: &mut ArrivalRecorder, now: Instant) -> Vec<(u16, Vec<Option<u64>>)> {
         let mut all = Vec::new();
         while let Some(batch) = recorder.take(now) {
-            all.push((batch.base_seq, batch.arrivals().map(|at| at.map(|at| at / 1000)).collect()));
+            all.push((batch.base_seq as u16, batch.arrivals().map(|at| at.map(|at| at / 1000)).collect()));
         }
         all
     }
@@ -211,9 +221,42 @@ mod tests {
         recorder.record(start, 65_534, 7, false);
         recorder.record(start, 1, 8, false);
         let batch = recorder.take(start).unwrap();
-        assert_eq!((batch.base_seq, batch.media_ssrc, batch.feedback_count), (65_534, 8, 0));
+        assert_eq!((batch.base_seq as u16, batch.media_ssrc, batch.feedback_count), (65_534, 8, 0));
         assert_eq!(batch.arrivals().collect::<Vec<_>>(), [Some(0), None, None, Some(0)]);
         assert!(recorder.take(start).is_none());
+    }
+
+    #[test]
+    fn the_other_side_reads_what_was_recorded() {
+        let start = Instant::now();
+        let mut recorder = ArrivalRecorder::new(start, ArrivalConfig::default());
+        let mut history = SendHistory::new(start, HistoryConfig::default());
+        for n in 0..400_u32 {
+            let seq = history.record(start + MS * n, 1200);
+            if n % 7 != 3 {
+                recorder.record(start + MS * (n + 20), seq, 7, false);
+            }
+        }
+        let (mut arrivals, mut packet) = (Vec::new(), Vec::new());
+        let batch = recorder.take(start).unwrap();
+        batch.collect(&mut arrivals);
+        let feedback = TransportCcFeedback {
+            sender_ssrc: 1,
+            media_ssrc: batch.media_ssrc,
+            base_seq: batch.base_seq,
+            feedback_count: batch.feedback_count,
+            arrivals: &arrivals,
+        };
+        assert_eq!(Writer::new(&mut packet).transport_cc(&feedback, 1200), arrivals.len(), "one batch is one packet");
+        let Some(Ok(Packet::TransportCc(read))) = compound(&packet).next() else { panic!("{packet:?}") };
+        let statuses = read.statuses().map(|status| (status.seq, status.arrival.map(|at| at as u64)));
+        let acked: Vec<_> = history.resolve(start + 500 * MS, statuses).collect();
+        assert_eq!(acked.len(), 400);
+        for (n, acked) in acked.iter().enumerate() {
+            assert_eq!(acked.sent, start + MS * n as u32);
+            let late = acked.arrival.map(|at| at as i64 - (n as i64 + 20) * 1000);
+            assert!(if n % 7 == 3 { late.is_none() } else { late.is_some_and(|late| late.abs() < 250) });
+        }
     }
 
     #[test]
@@ -253,7 +296,7 @@ mod tests {
                     prop_assert!(arrivals.first().unwrap().is_some() && arrivals.last().unwrap().is_some());
                     for (n, at) in arrivals.into_iter().enumerate() {
                         if at.is_some() {
-                            told.insert(batch.base_seq.wrapping_add(n as u16));
+                            told.insert((batch.base_seq as u16).wrapping_add(n as u16));
                         }
                     }
                 }

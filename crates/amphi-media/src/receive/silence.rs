@@ -56,9 +56,8 @@ mod tests {
     #[test]
     fn after_three_silent_packets_the_rest_is_dropped_without_a_gap_4_2() {
         let mut audio = SilenceDiscarder::new(3);
-        let passed: Vec<_> = (100..110)
-            .map(|seq| audio.pass(seq, Some(if (102..108).contains(&seq) { 127 } else { 40 })))
-            .collect();
+        let passed: Vec<_> =
+            (100..110).map(|seq| audio.pass(seq, Some(if (102..108).contains(&seq) { 127 } else { 40 }))).collect();
         let some = |range: std::ops::Range<u64>| range.map(Some);
         let expected: Vec<_> = some(100..105).chain([None; 3]).chain(some(105..107)).collect();
         assert_eq!(passed, expected);

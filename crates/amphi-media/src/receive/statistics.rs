@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::rtcp::ReportBlock;
+
 /// The numbers of a report block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reception {
@@ -17,6 +19,21 @@ pub struct Reception {
     pub last_sr: u32,
     /// Time since the last sender report in 1/65536 s, or 0.
     pub delay_since_last_sr: u32,
+}
+
+impl Reception {
+    /// As block of a report.
+    pub fn block(&self, ssrc: u32) -> ReportBlock {
+        ReportBlock {
+            ssrc,
+            fraction_lost: self.fraction_lost,
+            cumulative_lost: self.cumulative_lost,
+            highest_seq: self.highest_seq,
+            jitter: self.jitter,
+            last_sr: self.last_sr,
+            delay_since_last_sr: self.delay_since_last_sr,
+        }
+    }
 }
 
 /// Reception of one SSRC.
@@ -174,5 +191,7 @@ mod tests {
         statistics.on_packet(now, 65_536, 0, 100);
         let report = statistics.report(now + 500 * MS).unwrap();
         assert_eq!((report.last_sr, report.delay_since_last_sr), (0x4567_89ab, 32_768));
+        let block = report.block(7);
+        assert_eq!((block.ssrc, block.last_sr, block.highest_seq), (7, 0x4567_89ab, 65_536));
     }
 }

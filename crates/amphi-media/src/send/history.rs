@@ -102,7 +102,12 @@ impl SendHistory {
                 Some(_) => self.ring[usize::from(seq) & mask].size = FREE,
             }
             let ago = Duration::from_micros(u64::from(clock.wrapping_sub(entry.sent)));
-            Some(Acked { sent: now.checked_sub(ago).unwrap_or(self.start), size, arrival, was_lost: entry.size & LOST != 0 })
+            Some(Acked {
+                sent: now.checked_sub(ago).unwrap_or(self.start),
+                size,
+                arrival,
+                was_lost: entry.size & LOST != 0,
+            })
         })
     }
 

@@ -60,7 +60,13 @@ pub struct Retransmitter {
 impl Retransmitter {
     /// Nothing sent again so far.
     pub fn new(now: Instant) -> Self {
-        Self { start: now, recent: [Recent::default(); RECENT], tokens: f64::MAX, filled: now, counters: SmallVec::new() }
+        Self {
+            start: now,
+            recent: [Recent::default(); RECENT],
+            tokens: f64::MAX,
+            filled: now,
+            counters: SmallVec::new(),
+        }
     }
 
     /// Judges a NACK of `seq` on the receiver's slot (or other small number for the SSRC). `first_sent` is when the packet was sent first,
@@ -139,7 +145,11 @@ mod tests {
         // RTT 100 ms: 90 ms is less than 95 ms. RTT 20 ms: 15 ms is less than 18 ms.
         assert_eq!(judge(&mut rtx, start + 89 * MS, 5, start, Some(100 * MS)), Verdict::TooSoon);
         assert_eq!(judge(&mut rtx, start + 90 * MS, 5, start, Some(100 * MS)), Verdict::Send);
-        assert_eq!(judge(&mut rtx, start + 179 * MS, 5, start, Some(100 * MS)), Verdict::TooSoon, "since it was sent last");
+        assert_eq!(
+            judge(&mut rtx, start + 179 * MS, 5, start, Some(100 * MS)),
+            Verdict::TooSoon,
+            "since it was sent last"
+        );
         assert_eq!(judge(&mut rtx, start + 180 * MS, 5, start, Some(100 * MS)), Verdict::Send);
         assert_eq!(judge(&mut rtx, start + 14 * MS, 6, start, Some(20 * MS)), Verdict::TooSoon);
         assert_eq!(judge(&mut rtx, start + 15 * MS, 6, start, Some(20 * MS)), Verdict::Send);

@@ -122,7 +122,10 @@ mod tests {
     fn late_packets_find_their_place_and_holes_stay_empty() {
         let (now, mut store) = (Instant::now(), store());
         [100, 103, 101, 99].into_iter().for_each(|n| store.push(now, n, Arc::new(n)));
-        assert_eq!([100, 101, 102, 103, 99].map(|n| get(&store, now, n)), [Some(100), Some(101), None, Some(103), None]);
+        assert_eq!(
+            [100, 101, 102, 103, 99].map(|n| get(&store, now, n)),
+            [Some(100), Some(101), None, Some(103), None]
+        );
         assert_eq!(store.newest().map(|(seq, _)| seq).collect::<Vec<_>>(), [103, 101, 100]);
     }
 

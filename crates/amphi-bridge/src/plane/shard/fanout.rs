@@ -72,7 +72,7 @@ fn audio(now: Instant, room: &Room, members: &mut Members, layouts: &Layouts, ou
         return;
     }
     let _ = now;
-    // Descending: the last of a run may be shorter than the others. Packets of one source keep their order.
+    // Descending: the last of a run may be shorter than the others. A pass holds hardly ever two packets of one source.
     packets.sort_by_key(|(packet, _)| std::cmp::Reverse(packet.packet.payload.len()));
     for place in &room.receivers {
         let Some(member) = members.get_mut(*place) else { continue };

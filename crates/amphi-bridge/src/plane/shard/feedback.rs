@@ -75,7 +75,7 @@ impl Shard {
         {
             room.bandwidths.push((id, estimate));
         }
-        room.place(now, &mut self.members, place);
+        room.place(now, &mut self.members, place, false);
         self.members.arm(place);
     }
 

@@ -9,7 +9,7 @@ use amphi_media::egress::Receiver;
 use amphi_media::ids::{ClassId, ConferenceId, EndpointId, MediaKind, SourceId};
 use amphi_media::rtp::{ExtensionKind, ExtensionMap};
 use amphi_media::srtp::Inbound;
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 
 use super::out::Path;
 use crate::plane::command::{Codec, Media, Role};

@@ -136,7 +136,6 @@ pub(super) struct ShardParts {
     pub(super) ufrag_prefix: usize,
     pub(super) events: EventSink,
     pub(super) receiver: ReceiverConfig,
-    pub(super) start: Instant,
 }
 
 /// Token of the waker; sockets have their index.

@@ -126,6 +126,15 @@ impl Room {
         self.classes.insert(class.id, class);
     }
 
+    /// Puts all members on their rungs.
+    pub(super) fn place_all(&mut self, now: Instant, members: &mut Members, class: Option<ClassId>, again: bool) {
+        for place in self.receivers.clone() {
+            if class.is_none() || members.get(place).is_some_and(|it| it.class == class) {
+                self.place(now, members, place, again);
+            }
+        }
+    }
+
     pub(super) fn remove_class(&mut self, class: ClassId) {
         self.classes.remove(&class);
     }
@@ -143,9 +152,8 @@ impl Room {
         self.dirty = true;
     }
 
-    /// Puts a member on the rung that its class and bandwidth say.
-    pub(super) fn place(&mut self, now: Instant, members: &mut Members, place: usize) {
-        let stamp = members.stamp();
+    /// Puts a member on the rung that its class and bandwidth say. `again`: also if it is there, because what the rung means may have changed.
+    pub(super) fn place(&mut self, now: Instant, members: &mut Members, place: usize, again: bool) {
         let Some(member) = members.get_mut(place) else { return };
         let Some(class) = member.class.and_then(|class| self.classes.get(&class)).cloned() else { return };
         let rewriting = member.media.ssrc_rewriting;
@@ -159,7 +167,7 @@ impl Room {
             None => class.staircase.rungs.len().saturating_sub(1),
         };
         let now_on = (class.version, rung as u16);
-        if told == Some(now_on) {
+        if told == Some(now_on) && !again {
             return;
         }
         member.rung = Some(now_on);
@@ -187,8 +195,9 @@ impl Room {
                 self.want(now, receiver, place, member_stamp, slot, None);
             }
         }
-        let _ = stamp;
-        self.tell_rung(class.id, class.version, id, rung as u16);
+        if told != Some(now_on) {
+            self.tell_rung(class.id, class.version, id, rung as u16);
+        }
         members.arm(place);
     }
 
