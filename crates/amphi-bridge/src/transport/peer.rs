@@ -326,7 +326,9 @@ impl Peer {
     }
 
     fn after_dtls(&mut self, now: Instant, said: Vec<dtls::Said>, result: Result<(), Failure>) {
-        for said in said {
+        // Our last flight goes before the first data, which the other side could not open otherwise.
+        let (packets, rest): (Vec<_>, Vec<_>) = said.into_iter().partition(|said| matches!(said, dtls::Said::Packet(_)));
+        for said in packets.into_iter().chain(rest) {
             match said {
                 dtls::Said::Packet(bytes) => self.transmit(bytes),
                 dtls::Said::Ready(keys) => {

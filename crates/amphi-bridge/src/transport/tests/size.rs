@@ -32,7 +32,8 @@ fn cost_of_a_peer() {
         let start = Instant::now();
         for pair in &mut pairs {
             pair.introduce(Setup::Active, true);
-            assert!(pair.until(Duration::from_secs(5), |p| p.left.has_channel() && p.right.has_channel()));
+            let done = pair.until(Duration::from_secs(5), |p| p.left.has_channel() && p.right.has_channel());
+            assert!(done, "{:?} {:?}", pair.left.said, pair.right.said);
             for end in [&mut pair.left, &mut pair.right] {
                 end.sent = Vec::new();
                 end.said = Vec::new();
