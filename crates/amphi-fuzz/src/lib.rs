@@ -8,14 +8,18 @@ mod c2s;
 mod link;
 mod room;
 mod s2s;
+mod sctp;
 mod stream_reader;
+mod stun;
 mod xml;
 
 pub use c2s::c2s;
 pub use link::link;
 pub use room::room;
 pub use s2s::s2s;
+pub use sctp::sctp;
 pub use stream_reader::stream_reader;
+pub use stun::stun;
 pub use xml::xml;
 
 /// The body of a target.
@@ -23,4 +27,13 @@ pub type Target = fn(&[u8]);
 
 /// Every target by name.
 pub const TARGETS: &[(&str, Target)] =
-    &[("xml", xml), ("stream_reader", stream_reader), ("c2s", c2s), ("s2s", s2s), ("room", room), ("link", link)];
+    &[
+        ("xml", xml),
+        ("stream_reader", stream_reader),
+        ("c2s", c2s),
+        ("s2s", s2s),
+        ("room", room),
+        ("link", link),
+        ("stun", stun),
+        ("sctp", sctp),
+    ];

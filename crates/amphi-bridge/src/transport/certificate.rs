@@ -1,9 +1,9 @@
 //! The certificate by which the other side knows us (`spec/bridge.md` 2.4).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use dimpl::DtlsCertificate;
+use dimpl::{Config, DtlsCertificate};
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256};
 
 use super::fingerprint;
@@ -24,6 +24,8 @@ pub struct Certificate {
     certificate: DtlsCertificate,
     fingerprint: String,
     renew_at: SystemTime,
+    /// What all associations with this certificate share, for the last timeout asked for.
+    config: Mutex<Option<(Duration, Arc<Config>)>>,
 }
 
 impl std::fmt::Debug for Certificate {
@@ -49,6 +51,7 @@ impl Certificate {
             fingerprint: fingerprint::sha256(&der),
             certificate: DtlsCertificate { certificate: der, private_key: key.serialize_der() },
             renew_at: now + DAY,
+            config: Mutex::new(None),
         }))
     }
 
@@ -60,6 +63,19 @@ impl Certificate {
     /// When new transports are to have another one.
     pub fn renew_at(&self) -> SystemTime {
         self.renew_at
+    }
+
+    /// The library checks all of its cryptography whenever a configuration is made, so it is made once.
+    pub(super) fn config(&self, handshake_timeout: Duration) -> Result<Arc<Config>, dimpl::Error> {
+        let mut shared = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*shared {
+            Some((timeout, config)) if *timeout == handshake_timeout => Ok(config.clone()),
+            _ => {
+                let config = Arc::new(super::dtls::config(handshake_timeout)?);
+                *shared = Some((handshake_timeout, config.clone()));
+                Ok(config)
+            }
+        }
     }
 
     pub(super) fn dtls(&self) -> DtlsCertificate {

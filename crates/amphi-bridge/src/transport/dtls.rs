@@ -1,6 +1,5 @@
 //! One DTLS association: crate `dimpl`, with the peer's certificate verified and keys split by direction.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dimpl::{Config, Dtls, Error, KeyingMaterial, Output, SrtpProfile};
@@ -17,6 +16,19 @@ const MAX_BUFFER: usize = 1 << 16;
 
 const FLIGHT_RTO: Duration = Duration::from_millis(200);
 const FLIGHT_RETRIES: usize = 8;
+
+/// The configuration of all associations.
+pub(super) fn config(handshake_timeout: Duration) -> Result<Config, Error> {
+    Config::builder()
+        .mtu(MTU)
+        .handshake_timeout(handshake_timeout)
+        // The path was just checked, so that what is late is lost: 0.2 s, doubled, fills the 30 s.
+        .flight_start_rto(FLIGHT_RTO)
+        .flight_retries(FLIGHT_RETRIES)
+        // ICE proved the way back already.
+        .use_server_cookie(false)
+        .build()
+}
 
 /// What the association has to say.
 #[derive(Debug)]
@@ -55,17 +67,7 @@ impl Association {
         role: DtlsRole,
         expected: Expected,
     ) -> Result<Self, Failure> {
-        let config = Config::builder()
-            .mtu(MTU)
-            .handshake_timeout(limits.handshake_timeout)
-            // The path was just checked, so that what is late is lost: 0.2 s, doubled, fills the 30 s.
-            .flight_start_rto(FLIGHT_RTO)
-            .flight_retries(FLIGHT_RETRIES)
-            // ICE proved the way back already.
-            .use_server_cookie(false)
-            .build()
-            .map_err(|e| Failure::Dtls(e.to_string()))?;
-        let config = Arc::new(config);
+        let config = certificate.config(limits.handshake_timeout).map_err(|e| Failure::Dtls(e.to_string()))?;
         let with_13 = match role {
             DtlsRole::Server => limits.dtls13_server,
             DtlsRole::Client => limits.dtls13_client,

@@ -21,6 +21,8 @@ pub mod demux;
 mod description;
 mod dtls;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hmac;
 mod ice;
 mod output;

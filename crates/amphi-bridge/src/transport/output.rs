@@ -105,6 +105,9 @@ pub enum Failure {
     /// The handshake ended without a common SRTP profile.
     #[error("no common SRTP profile")]
     NoProfile,
+    /// A fault of ours.
+    #[error("internal error")]
+    Internal,
     /// The other side closed the DTLS association.
     #[error("closed by the other side")]
     ClosedByPeer,

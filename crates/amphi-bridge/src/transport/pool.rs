@@ -137,6 +137,11 @@ pub enum Event {
     Refused,
 }
 
+/// Runs a peer. Should one of the protocol libraries panic on what somebody sent, it takes that one peer along, not the thread.
+fn guarded<T>(run: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok()
+}
+
 type Tuple = (SocketAddr, SocketAddr);
 
 #[derive(Debug)]
@@ -165,6 +170,8 @@ pub struct PoolCounters {
     pub unroutable: u64,
     /// 5-tuples that went from one peer to another.
     pub rebound: u64,
+    /// Peers whose code panicked.
+    pub broken: u64,
     /// Sums of the peers that are gone.
     pub peers: Counters,
 }
@@ -295,9 +302,10 @@ impl Pool {
             self.counters.unroutable += 1;
             return;
         };
-        match entry.peer.handle(now, datagram) {
-            Heard::Nothing => {}
-            heard => self.bind(now, slot, tuple, heard),
+        match guarded(|| entry.peer.handle(now, datagram)) {
+            Some(Heard::Nothing) => {}
+            Some(heard) => self.bind(now, slot, tuple, heard),
+            None => return self.broken(slot),
         }
         self.settle(now, slot);
     }
@@ -423,6 +431,16 @@ impl Pool {
         sums.ignored_messages += counters.ignored_messages;
     }
 
+    /// A peer's code failed: it goes, the others stay.
+    fn broken(&mut self, slot: u32) {
+        self.counters.broken += 1;
+        if let Some(entry) = self.entry(slot) {
+            let id = entry.id;
+            self.events.push((id, Event::Failed(Failure::Internal)));
+        }
+        self.remove(slot);
+    }
+
     /// Lets those peers work whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, (slot, stamp))) = self.schedule.pop_due(now) {
@@ -431,8 +449,11 @@ impl Pool {
                 continue;
             }
             entry.scheduled = None;
-            if entry.peer.poll_timeout().is_some_and(|due| due <= now) {
-                entry.peer.handle_timeout(now);
+            if entry.peer.poll_timeout().is_some_and(|due| due <= now)
+                && guarded(|| entry.peer.handle_timeout(now)).is_none()
+            {
+                self.broken(slot);
+                continue;
             }
             self.settle(now, slot);
         }
