@@ -18,11 +18,16 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 /// A byte of options, two of length, then chunks, as often as there are: bit 0 leaves tag and ports as the input has them, bit 1 lets time
-/// pass before.
+/// pass before, bit 2 gives a first DATA chunk the number that is waited for.
 pub fn sctp(data: &[u8]) {
     if let Ok(message) = DcepMessage::parse(data) {
         assert_eq!(DcepMessage::parse(&message.write()), Ok(message));
     }
+    let channel = run(data);
+    assert!(channel.longest <= 4096, "a message of {} bytes", channel.longest);
+}
+
+fn run(data: &[u8]) -> Channel {
     let mut channel = Channel::open();
     let mut rest = data;
     while let [options, l0, l1, more @ ..] = rest {
@@ -38,6 +43,9 @@ pub fn sctp(data: &[u8]) {
         } else {
             chunks.to_vec()
         };
+        if options & 4 != 0 && packet.get(12) == Some(&0) && packet.len() >= 20 {
+            packet[16..20].copy_from_slice(&channel.next_tsn().to_be_bytes());
+        }
         if packet.len() >= 12 {
             packet[8..12].fill(0);
             let sum = crc32c(&packet).to_le_bytes();
@@ -50,5 +58,19 @@ pub fn sctp(data: &[u8]) {
         assert!(channel.packets <= 64, "{} packets for one", channel.packets);
     }
     channel.wait(Duration::from_secs(1));
-    assert!(channel.longest <= 4096, "a message of {} bytes", channel.longest);
+    channel
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_corpus_reaches_the_channel() {
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/sctp");
+        for (name, messages) in [("data_text", 1), ("fragments", 1), ("binary", 0), ("empty_text", 1)] {
+            let data = std::fs::read(corpus.join(name)).unwrap();
+            assert_eq!(run(&data).messages, messages, "{name}");
+        }
+    }
 }

@@ -12,6 +12,9 @@ pub struct Channel {
     server: Sctp,
     client: Sctp,
     tag: [u8; 4],
+    tsn: u32,
+    /// Messages that came.
+    pub messages: usize,
     /// Packets that the server sent for the last input.
     pub packets: usize,
     /// The longest message that came.
@@ -24,7 +27,7 @@ impl Channel {
         let limits = PeerLimits { message: 4096, receive_queue: 16_384, ..PeerLimits::default() };
         let server = Sctp::new(SctpRole::Server, DtlsRole::Server, &limits);
         let client = Sctp::new(SctpRole::Client, DtlsRole::Client, &limits);
-        let mut channel = Self { now: Instant::now(), server, client, tag: [0; 4], packets: 0, longest: 0 };
+        let mut channel = Self { now: Instant::now(), server, client, tag: [0; 4], tsn: 0, messages: 0, packets: 0, longest: 0 };
         channel.exchange();
         channel
     }
@@ -37,6 +40,10 @@ impl Channel {
             let mut from_server = Vec::new();
             for said in from_client.drain(..) {
                 if let Said::Packet(packet) = said {
+                    if let [.., t0, t1, t2, t3] = packet.get(..32).filter(|p| p[12] == 1).unwrap_or_default() {
+                        // The first one after that was the channel's.
+                        self.tsn = u32::from_be_bytes([*t0, *t1, *t2, *t3]);
+                    }
                     self.tag = packet.get(4..8).and_then(|tag| tag.try_into().ok()).unwrap_or_default();
                     self.server.handle(self.now, packet.to_vec(), &mut from_server);
                 }
@@ -52,6 +59,12 @@ impl Channel {
     /// The verification tag that the server wants.
     pub fn tag(&self) -> [u8; 4] {
         self.tag
+    }
+
+    /// The next TSN (RFC 9260 section 3.3.1) that the server waits for.
+    pub fn next_tsn(&mut self) -> u32 {
+        self.tsn = self.tsn.wrapping_add(1);
+        self.tsn
     }
 
     /// A packet for the server.
@@ -74,6 +87,7 @@ impl Channel {
         self.packets = said.iter().filter(|said| matches!(said, Said::Packet(_))).count();
         for said in said {
             if let Said::Message(text) = said {
+                self.messages += 1;
                 self.longest = self.longest.max(text.len());
             }
         }
