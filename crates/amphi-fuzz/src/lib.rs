@@ -26,14 +26,13 @@ pub use xml::xml;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: &[(&str, Target)] =
-    &[
-        ("xml", xml),
-        ("stream_reader", stream_reader),
-        ("c2s", c2s),
-        ("s2s", s2s),
-        ("room", room),
-        ("link", link),
-        ("stun", stun),
-        ("sctp", sctp),
-    ];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("xml", xml),
+    ("stream_reader", stream_reader),
+    ("c2s", c2s),
+    ("s2s", s2s),
+    ("room", room),
+    ("link", link),
+    ("stun", stun),
+    ("sctp", sctp),
+];

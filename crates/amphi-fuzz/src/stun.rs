@@ -5,12 +5,14 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use amphi_bridge::transport::{
-    Certificate, Credentials, Heard, LocalAddress, Output, Peer, PeerConfig, PeerLimits, Receive, RemoteTransport, demux,
+    Certificate, Credentials, Heard, LocalAddress, Output, Peer, PeerConfig, PeerLimits, Receive, RemoteTransport,
+    demux,
 };
 use aws_lc_rs::hmac;
 
-static CERTIFICATE: LazyLock<Arc<Certificate>> =
-    LazyLock::new(|| Certificate::generate(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)).expect("a key"));
+static CERTIFICATE: LazyLock<Arc<Certificate>> = LazyLock::new(|| {
+    Certificate::generate(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)).expect("a key")
+});
 
 const HEADER: usize = 20;
 const INTEGRITY: usize = 24;
@@ -43,7 +45,7 @@ pub fn stun(data: &[u8]) {
     let now = Instant::now();
     let base: SocketAddr = ([192, 0, 2, 1], 10_000).into();
     let config = PeerConfig {
-        controlling: data.len() % 2 == 0,
+        controlling: data.len().is_multiple_of(2),
         certificate: CERTIFICATE.clone(),
         addresses: Arc::from([LocalAddress { base, public: None }]),
         advertise_private: true,
@@ -81,7 +83,10 @@ pub fn stun(data: &[u8]) {
         let _ = (demux::classify(&bytes), demux::stun_local_ufrag(&bytes), demux::stun_transaction(&bytes));
         let heard = peer.handle(clock, Receive { source, destination: base, bytes: &bytes });
         if heard == Heard::Nothing {
-            assert!(options & 1 == 0 || options & 2 == 0 || [*k0, *k1] != [0, 1] || !attributes.is_empty(), "a good check");
+            assert!(
+                options & 1 == 0 || options & 2 == 0 || [*k0, *k1] != [0, 1] || !attributes.is_empty(),
+                "a good check"
+            );
         } else {
             assert!(options & 1 != 0 || attributes.windows(4).any(|w| w == [0, 8, 0, 20]), "not signed");
             proved.push(source);
@@ -97,5 +102,8 @@ pub fn stun(data: &[u8]) {
         assert!(sent <= 4, "{sent} datagrams for one");
     }
     // As it is, from a stranger.
-    assert_eq!(peer.handle(clock, Receive { source: ([203, 0, 113, 9], 9).into(), destination: base, bytes: data }), Heard::Nothing);
+    assert_eq!(
+        peer.handle(clock, Receive { source: ([203, 0, 113, 9], 9).into(), destination: base, bytes: data }),
+        Heard::Nothing
+    );
 }

@@ -62,6 +62,8 @@ pub struct PeerLimits {
     pub handshake_timeout: Duration,
     /// Greatest time between two checks of a valid pair (RFC 7675 section 5.1). Default 5 s; a path is lost after about 32 s without answers.
     pub consent_interval: Duration,
+    /// Silence of the selected pair after which another valid pair that is heard is used. Default 6 s.
+    pub path_silence: Duration,
     /// Whether ICE restarts are done in place. Default true.
     pub restart: bool,
     /// From the start of a restart to its first valid pair. Default 20 s.
@@ -93,6 +95,7 @@ impl Default for PeerLimits {
             connect_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(30),
             consent_interval: Duration::from_secs(5),
+            path_silence: Duration::from_secs(6),
             restart: true,
             restart_timeout: Duration::from_secs(20),
             transition: Duration::from_secs(3),

@@ -55,7 +55,10 @@ pub(super) struct Association {
 
 impl std::fmt::Debug for Association {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Association").field("role", &self.role).field("connected", &self.connected).finish_non_exhaustive()
+        f.debug_struct("Association")
+            .field("role", &self.role)
+            .field("connected", &self.connected)
+            .finish_non_exhaustive()
     }
 }
 
@@ -203,9 +206,8 @@ fn split(material: &KeyingMaterial, profile: SrtpProfile, role: DtlsRole) -> Res
         _ => return Err(Failure::NoProfile),
     };
     let (key, salt) = (profile.key_len(), profile.salt_len());
-    let part = |from: usize, length: usize| {
-        material.get(from..from + length).map(<[u8]>::to_vec).ok_or(Failure::NoProfile)
-    };
+    let part =
+        |from: usize, length: usize| material.get(from..from + length).map(<[u8]>::to_vec).ok_or(Failure::NoProfile);
     let client = KeyPair { key: part(0, key)?, salt: part(2 * key, salt)? };
     let server = KeyPair { key: part(key, key)?, salt: part(2 * key + salt, salt)? };
     let (send, receive) = match role {

@@ -75,7 +75,11 @@ mod tests {
     fn strongest_hash_decides() {
         let good = sha256(b"certificate");
         let weak = "AA:".repeat(19) + "AA";
-        assert!(Expected::strongest(&[signaled("sha-1", &weak), signaled("SHA-256", &good)]).unwrap().matches(b"certificate"));
+        assert!(
+            Expected::strongest(&[signaled("sha-1", &weak), signaled("SHA-256", &good)])
+                .unwrap()
+                .matches(b"certificate")
+        );
         assert!(Expected::strongest(&[signaled("sha-256", &good.to_lowercase())]).unwrap().matches(b"certificate"));
         assert!(!Expected::strongest(&[signaled("sha-256", &good)]).unwrap().matches(b"other"));
         assert!(Expected::strongest(&[signaled("md5", "AA")]).is_none());

@@ -27,7 +27,8 @@ impl Channel {
         let limits = PeerLimits { message: 4096, receive_queue: 16_384, ..PeerLimits::default() };
         let server = Sctp::new(SctpRole::Server, DtlsRole::Server, &limits);
         let client = Sctp::new(SctpRole::Client, DtlsRole::Client, &limits);
-        let mut channel = Self { now: Instant::now(), server, client, tag: [0; 4], tsn: 0, messages: 0, packets: 0, longest: 0 };
+        let mut channel =
+            Self { now: Instant::now(), server, client, tag: [0; 4], tsn: 0, messages: 0, packets: 0, longest: 0 };
         channel.exchange();
         channel
     }

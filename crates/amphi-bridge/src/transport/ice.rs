@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, CandidateKind, IceAgent, IceAgentEvent, IceConnectionState, IceCreds, Protocol};
@@ -14,7 +14,8 @@ use smallvec::SmallVec;
 use super::config::{HIDDEN, is_private};
 use super::hmac::Sha1Hmac;
 use super::{
-    CandidateType, Credentials, LocalAddress, LocalCandidate, PeerConfig, PeerLimits, Receive, RemoteCandidate, Transmit,
+    CandidateType, Credentials, LocalAddress, LocalCandidate, PeerConfig, PeerLimits, Receive, RemoteCandidate,
+    Transmit,
 };
 
 static HMAC: Sha1Hmac = Sha1Hmac;
@@ -43,6 +44,17 @@ pub(super) enum Finding {
     Lost,
 }
 
+/// An address from which authentic STUN came.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    remote: SocketAddr,
+    /// To which of our addresses it came last.
+    local: SocketAddr,
+    heard: Instant,
+    /// Whether it answered a check: only there anything but STUN may be sent.
+    proved: bool,
+}
+
 /// One ICE agent.
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -50,7 +62,7 @@ pub(super) struct Agent {
     credentials: Credentials,
     generation: u32,
     limits: Arc<PeerLimits>,
-    sources: SmallVec<[SocketAddr; 2]>,
+    sources: SmallVec<[Source; 2]>,
     mapped: SmallVec<[SocketAddr; 2]>,
     remote_candidates: usize,
 }
@@ -140,7 +152,8 @@ impl Agent {
     /// Adds a candidate of the other side; those of other generations and over the limit are left out.
     pub(super) fn add_remote_candidate(&mut self, candidate: &RemoteCandidate) {
         let other_generation = candidate.generation.is_some_and(|generation| generation != self.generation);
-        if other_generation || self.remote_candidates >= self.limits.remote_candidates || candidate.address.port() == 0 {
+        if other_generation || self.remote_candidates >= self.limits.remote_candidates || candidate.address.port() == 0
+        {
             return;
         }
         self.remote_candidates += 1;
@@ -165,7 +178,23 @@ impl Agent {
 
     /// Whether the other side sent authentic STUN messages from there.
     pub(super) fn knows(&self, source: SocketAddr) -> bool {
-        self.sources.contains(&source)
+        self.sources.iter().any(|known| known.remote == source)
+    }
+
+    /// Where to send if nothing was heard from `selected` for `silence`, but from another proved address since: a client behind a NAT that
+    /// gave it another port. The library waits for the selected pair to fail.
+    pub(super) fn instead_of(
+        &self,
+        now: Instant,
+        selected: SocketAddr,
+        silence: Duration,
+    ) -> Option<(SocketAddr, SocketAddr)> {
+        let last = self.sources.iter().find(|source| source.remote == selected)?.heard;
+        if now.saturating_duration_since(last) < silence {
+            return None;
+        }
+        let others = self.sources.iter().filter(|source| source.proved && source.heard > last);
+        others.max_by_key(|source| source.heard).map(|source| (source.local, source.remote))
     }
 
     /// Takes a STUN message.
@@ -187,13 +216,28 @@ impl Agent {
         if !self.agent.handle_packet(now, packet) {
             return Heard::Nothing;
         }
-        if !known {
-            self.sources.push(receive.source);
-        }
+        self.note(now, &receive, heard);
         self.mapped.extend(new_mapped);
         // The triggered check is not to wait for the next tick.
         self.agent.handle_timeout(now);
         heard
+    }
+
+    fn note(&mut self, now: Instant, receive: &Receive<'_>, heard: Heard) {
+        let answered = heard == Heard::Response;
+        match self.sources.iter_mut().find(|known| known.remote == receive.source) {
+            Some(known) => {
+                known.local = receive.destination;
+                known.heard = now;
+                known.proved |= answered;
+            }
+            None => self.sources.push(Source {
+                remote: receive.source,
+                local: receive.destination,
+                heard: now,
+                proved: answered,
+            }),
+        }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {

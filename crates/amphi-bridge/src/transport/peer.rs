@@ -9,7 +9,9 @@ use super::fingerprint::Expected;
 use super::ice::{Agent, Finding};
 use super::restart::{Former, Pending};
 use super::sctp::{self, Sctp};
-use super::{DtlsRole, Failure, Fingerprint, LocalTransport, Output, PeerConfig, RemoteTransport, Setup, Transmit, dtls};
+use super::{
+    DtlsRole, Failure, Fingerprint, LocalTransport, Output, PeerConfig, RemoteTransport, Setup, Transmit, dtls,
+};
 
 pub use super::ice::Heard;
 
@@ -183,7 +185,8 @@ impl Peer {
 
     /// The base to which a datagram came. Sockets on a wildcard address do not know more than the family.
     fn base_of(&self, destination: SocketAddr) -> SocketAddr {
-        let mut of_family = self.config.addresses.iter().map(|a| a.base).filter(|b| b.is_ipv4() == destination.is_ipv4());
+        let mut of_family =
+            self.config.addresses.iter().map(|a| a.base).filter(|b| b.is_ipv4() == destination.is_ipv4());
         match (of_family.next(), of_family.next()) {
             (Some(only), None) => only,
             _ => destination,
@@ -264,12 +267,21 @@ impl Peer {
             }
         }
         self.poll_pending(now);
+        if let Some((_, remote)) = self.path
+            && let Some((local, remote)) = self.agent.instead_of(now, remote, self.config.limits.path_silence)
+        {
+            self.select(local, remote);
+        }
         self.start_dtls(now);
     }
 
     pub(super) fn select(&mut self, local: SocketAddr, remote: SocketAddr) {
-        let first = self.path.replace((local, remote)).is_none();
         self.lost = false;
+        let before = self.path.replace((local, remote));
+        if before == self.path {
+            return;
+        }
+        let first = before.is_none();
         if first {
             self.connect_deadline = None;
             self.outputs.push_back(Output::Connected { local, remote });
@@ -327,7 +339,8 @@ impl Peer {
 
     fn after_dtls(&mut self, now: Instant, said: Vec<dtls::Said>, result: Result<(), Failure>) {
         // Our last flight goes before the first data, which the other side could not open otherwise.
-        let (packets, rest): (Vec<_>, Vec<_>) = said.into_iter().partition(|said| matches!(said, dtls::Said::Packet(_)));
+        let (packets, rest): (Vec<_>, Vec<_>) =
+            said.into_iter().partition(|said| matches!(said, dtls::Said::Packet(_)));
         for said in packets.into_iter().chain(rest) {
             match said {
                 dtls::Said::Packet(bytes) => self.transmit(bytes),
@@ -443,7 +456,10 @@ impl Peer {
         }
         let dtls = self.dtls.as_ref().and_then(|association| association.poll_timeout());
         let sctp = self.sctp.as_ref().and_then(|sctp| sctp.poll_timeout());
-        [self.connect_deadline, self.agent.poll_timeout(), self.restart_timeout(), dtls, sctp].into_iter().flatten().min()
+        [self.connect_deadline, self.agent.poll_timeout(), self.restart_timeout(), dtls, sctp]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing to do or to know; drain after every call.

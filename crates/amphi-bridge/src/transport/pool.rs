@@ -15,7 +15,8 @@ use smallvec::SmallVec;
 use super::demux::{self, Kind};
 use super::schedule::{Schedule, Ticket};
 use super::{
-    Counters, Failure, Heard, Keys, LocalTransport, Output, Peer, Receive, RemoteTransport, Restart, SendError, Transmit,
+    Counters, Failure, Heard, Keys, LocalTransport, Output, Peer, Receive, RemoteTransport, Restart, SendError,
+    Transmit,
 };
 
 /// STUN transactions by which answers find their peer, per peer. The agent waits for 9 per pair.
@@ -298,7 +299,8 @@ impl Pool {
             Kind::Dtls => by_tuple,
             Kind::Rtp | Kind::Rtcp | Kind::Other => None,
         };
-        let Some((slot, entry)) = slot.and_then(|slot| Some((slot, self.slots.get_mut(slot as usize)?.as_mut()?))) else {
+        let Some((slot, entry)) = slot.and_then(|slot| Some((slot, self.slots.get_mut(slot as usize)?.as_mut()?)))
+        else {
             self.counters.unroutable += 1;
             return;
         };

@@ -50,7 +50,9 @@ impl Peer {
 
     /// An update with another generation than the established one's: the answer to the pending restart, or of no meaning.
     pub(super) fn answer_restart(&mut self, now: Instant, generation: u32, remote: &RemoteTransport) {
-        let Some(pending) = self.pending.as_mut().filter(|pending| pending.agent.generation() == generation) else { return };
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.agent.generation() == generation) else {
+            return;
+        };
         if let (Some(ufrag), Some(password)) = (&remote.ufrag, &remote.password) {
             pending.agent.set_remote_credentials(ufrag, password);
             if !pending.started {

@@ -158,7 +158,8 @@ impl Sctp {
             return Err(SendError::Full);
         }
         // An empty message is one byte that is not read (RFC 8831 section 6.6).
-        let (bytes, ppid) = if text.is_empty() { (&[0][..], Ppid::StringEmpty) } else { (text.as_bytes(), Ppid::String) };
+        let (bytes, ppid) =
+            if text.is_empty() { (&[0][..], Ppid::StringEmpty) } else { (text.as_bytes(), Ppid::String) };
         stream.write_with_ppi(bytes, ppid).map_err(|_| SendError::NotOpen)?;
         self.drive(now, said);
         Ok(())
@@ -197,10 +198,10 @@ impl Sctp {
         match event {
             Event::Connected if self.role == SctpRole::Client => self.open(),
             Event::Stream(StreamEvent::Readable { id }) => self.read(id, said),
-            Event::Stream(StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. }) => {
-                if self.channel.as_ref().is_some_and(|channel| channel.stream == id) {
-                    self.close_channel(said);
-                }
+            Event::Stream(StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. })
+                if self.channel.as_ref().is_some_and(|channel| channel.stream == id) =>
+            {
+                self.close_channel(said);
             }
             Event::HandshakeFailed { reason } | Event::AssociationLost { reason } => {
                 tracing::debug!(%reason, "SCTP association lost");

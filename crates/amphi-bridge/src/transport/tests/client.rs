@@ -35,7 +35,15 @@ impl Client {
         let config = RtcConfig::new().set_rtp_mode(true).set_dtls_version(version);
         let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(at, "udp").unwrap());
-        Self { rtc, channel: None, opened: false, received: Vec::new(), state: None, timeout: now, transmits: Vec::new() }
+        Self {
+            rtc,
+            channel: None,
+            opened: false,
+            received: Vec::new(),
+            state: None,
+            timeout: now,
+            transmits: Vec::new(),
+        }
     }
 
     /// What it would signal.
@@ -258,6 +266,8 @@ fn browser_behind_a_new_nat_binding_is_followed() {
     assert!(call.until(SOON, |c| c.client.opened));
     let moved = address("198.51.100.7:50001");
     let end = call.now + Duration::from_secs(60);
+    let left = call.now;
+    let mut followed = None;
     while call.now < end {
         call.now += STEP;
         call.bridge.tick(call.now);
@@ -272,7 +282,12 @@ fn browser_behind_a_new_nat_binding_is_followed() {
             transmit.source = moved;
             call.bridge.receive(call.now, &transmit);
         }
+        let selected = transport::Output::Selected { local: address(BRIDGE), remote: moved };
+        if followed.is_none() && call.bridge.said.contains(&selected) {
+            followed = Some(call.now - left);
+        }
     }
+    assert!(followed.unwrap() < Duration::from_secs(12), "{followed:?}");
     assert_eq!(call.bridge.failure(), None);
     let last = call.bridge.said.iter().rev().find(|output| matches!(output, transport::Output::Selected { .. }));
     assert_eq!(last, Some(&transport::Output::Selected { local: address(BRIDGE), remote: moved }));

@@ -42,7 +42,8 @@ fn channel_carries_text_both_ways_whoever_opened_it() {
         pair.introduce(setup, true);
         let at_once = Duration::from_millis(500);
         assert!(pair.until(at_once, |p| p.left.has_channel() && p.right.has_channel()), "without a retransmission");
-        let open = Output::ChannelOpen { label: "default".into(), protocol: "http://jitsi.org/protocols/colibri".into() };
+        let open =
+            Output::ChannelOpen { label: "default".into(), protocol: "http://jitsi.org/protocols/colibri".into() };
         assert!(pair.left.said.contains(&open));
         assert!(pair.right.said.contains(&open));
         let long = "x".repeat(100_000);
@@ -79,7 +80,10 @@ fn both_controlling_is_resolved() {
 fn ipv6_works_beside_ipv4() {
     let mut left = config("[2001:db8::1]:10000", true, None);
     let mut both = left.addresses.to_vec();
-    both.push(crate::transport::LocalAddress { base: address("192.0.2.1:10000"), public: Some(address("203.0.113.1:10000")) });
+    both.push(crate::transport::LocalAddress {
+        base: address("192.0.2.1:10000"),
+        public: Some(address("203.0.113.1:10000")),
+    });
     left.addresses = both.into();
     let mut pair = Pair::new(left, config("[2001:db8::2]:10000", false, None));
     let candidates = pair.left.peer.local().candidates;

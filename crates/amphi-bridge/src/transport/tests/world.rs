@@ -107,8 +107,13 @@ impl End {
     }
 
     pub(super) fn messages(&self) -> Vec<&str> {
-        let text = |output| if let &Output::ChannelMessage(ref text) = output { Some(text.as_str()) } else { None };
-        self.said.iter().filter_map(text).collect()
+        self.said
+            .iter()
+            .filter_map(|output| match output {
+                Output::ChannelMessage(text) => Some(text.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 }
 
