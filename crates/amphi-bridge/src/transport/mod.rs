@@ -20,6 +20,7 @@ mod dcep;
 pub mod demux;
 mod description;
 mod dtls;
+mod event;
 mod fingerprint;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -31,6 +32,7 @@ mod pool;
 mod restart;
 mod schedule;
 mod sctp;
+mod secure;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +43,7 @@ pub use dcep::{DataChannelOpen, DcepError, DcepMessage};
 pub use description::{
     CandidateType, Fingerprint, LocalCandidate, LocalTransport, RemoteCandidate, RemoteTransport, Setup,
 };
-pub use output::{DtlsRole, Failure, KeyPair, Keys, Output, Profile, Transmit};
-pub use peer::{Counters, Heard, Peer, Receive, Restart, SendError};
-pub use pool::{Command, Event, Pool, PoolCounters, PoolLimits};
+pub use event::{Command, Event, PoolCounters, PoolLimits};
+pub use output::{Counters, DtlsRole, Failure, KeyPair, Keys, Output, Profile, Transmit};
+pub use peer::{Heard, Peer, Receive, Restart, SendError};
+pub use pool::Pool;

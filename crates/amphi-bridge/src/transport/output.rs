@@ -154,3 +154,16 @@ pub enum Output {
     /// The end; nothing comes after, but what is to be sent.
     Failed(Failure),
 }
+
+/// What a peer counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// STUN messages that were not authentic, not for us, or over a limit.
+    pub rejected_stun: u64,
+    /// DTLS packets dropped: from unproved addresses, or over the limit of early packets.
+    pub rejected_dtls: u64,
+    /// Data channels refused because there was one (`rejected_data_channels`).
+    pub rejected_channels: u64,
+    /// Binary messages and messages that are not UTF-8.
+    pub ignored_messages: u64,
+}

@@ -8,9 +8,9 @@ use super::demux::{self, Kind};
 use super::fingerprint::Expected;
 use super::ice::{Agent, Finding};
 use super::restart::{Former, Pending};
-use super::sctp::{self, Sctp};
+use super::sctp::Sctp;
 use super::{
-    DtlsRole, Failure, Fingerprint, LocalTransport, Output, PeerConfig, RemoteTransport, Setup, Transmit, dtls,
+    Counters, DtlsRole, Failure, Fingerprint, LocalTransport, Output, PeerConfig, RemoteTransport, Setup, dtls, secure,
 };
 
 pub use super::ice::Heard;
@@ -56,19 +56,6 @@ pub enum SendError {
     TooLong,
 }
 
-/// What a peer counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// STUN messages that were not authentic, not for us, or over a limit.
-    pub rejected_stun: u64,
-    /// DTLS packets dropped: from unproved addresses, or over the limit of early packets.
-    pub rejected_dtls: u64,
-    /// Data channels refused because there was one (`rejected_data_channels`).
-    pub rejected_channels: u64,
-    /// Binary messages and messages that are not UTF-8.
-    pub ignored_messages: u64,
-}
-
 /// The transport of one endpoint or relay: ICE agent, DTLS, SCTP.
 #[derive(Debug)]
 pub struct Peer {
@@ -82,16 +69,16 @@ pub struct Peer {
     pub(super) path: Option<(SocketAddr, SocketAddr)>,
     /// The established agent has no pair any more, but a restart is pending.
     pub(super) lost: bool,
-    expected: Option<(Expected, DtlsRole)>,
-    early: VecDeque<Vec<u8>>,
-    early_bytes: usize,
-    dtls: Option<Box<dtls::Association>>,
-    sctp: Option<Box<Sctp>>,
-    outputs: VecDeque<Output>,
+    pub(super) expected: Option<(Expected, DtlsRole)>,
+    pub(super) early: VecDeque<Vec<u8>>,
+    pub(super) early_bytes: usize,
+    pub(super) dtls: Option<Box<dtls::Association>>,
+    pub(super) sctp: Option<Box<Sctp>>,
+    pub(super) outputs: VecDeque<Output>,
     connect_deadline: Option<Instant>,
     activity: Option<Instant>,
     pub(super) ended: bool,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 impl Peer {
@@ -160,7 +147,7 @@ impl Peer {
         }
         if self.dtls.is_none() && !remote.fingerprints.is_empty() {
             match Expected::strongest(&remote.fingerprints) {
-                Some(expected) => self.expected = Some((expected, dtls_role(&remote.fingerprints))),
+                Some(expected) => self.expected = Some((expected, secure::dtls_role(&remote.fingerprints))),
                 None => return self.fail(Failure::NoUsableFingerprint),
             }
         }
@@ -229,7 +216,7 @@ impl Peer {
         heard
     }
 
-    fn heard(&mut self, now: Instant) {
+    pub(super) fn heard(&mut self, now: Instant) {
         if self.activity.is_none_or(|last| now.saturating_duration_since(last) >= ACTIVITY) {
             self.activity = Some(now);
             self.outputs.push_back(Output::Activity);
@@ -237,7 +224,7 @@ impl Peer {
     }
 
     /// Whether authentic STUN messages came from there.
-    fn knows(&self, source: SocketAddr) -> bool {
+    pub(super) fn knows(&self, source: SocketAddr) -> bool {
         self.agent.knows(source)
             || self.pending.as_ref().is_some_and(|p| p.agent.knows(source))
             || self.former.as_ref().is_some_and(|f| f.agent.knows(source))
@@ -291,115 +278,6 @@ impl Peer {
 
     pub(super) fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
-    }
-
-    fn handle_dtls(&mut self, now: Instant, receive: Receive<'_>) {
-        if !self.knows(receive.source) {
-            self.counters.rejected_dtls += 1;
-            return;
-        }
-        let Some(association) = &mut self.dtls else {
-            let limits = &self.config.limits;
-            let bytes = self.early_bytes + receive.bytes.len();
-            if self.early.len() >= limits.early_packets || bytes > limits.early_bytes {
-                self.counters.rejected_dtls += 1;
-                return;
-            }
-            self.early_bytes = bytes;
-            self.early.push_back(receive.bytes.to_vec());
-            return;
-        };
-        let mut said = Vec::new();
-        let result = association.handle(now, receive.bytes, &mut said);
-        self.after_dtls(now, said, result);
-    }
-
-    /// DTLS begins when there is a path to send on and it is known who should be there.
-    fn start_dtls(&mut self, now: Instant) {
-        if self.dtls.is_some() || self.ended || self.path.is_none() {
-            return;
-        }
-        let Some((expected, role)) = &self.expected else { return };
-        let PeerConfig { certificate, limits, .. } = &self.config;
-        let mut association = match dtls::Association::new(now, certificate, limits, *role, expected.clone()) {
-            Ok(association) => association,
-            Err(failure) => return self.fail(failure),
-        };
-        let mut said = Vec::new();
-        let mut result = association.handle_timeout(now, &mut said);
-        for packet in std::mem::take(&mut self.early) {
-            if result.is_ok() {
-                result = association.handle(now, &packet, &mut said);
-            }
-        }
-        self.early_bytes = 0;
-        self.dtls = Some(Box::new(association));
-        self.after_dtls(now, said, result);
-    }
-
-    fn after_dtls(&mut self, now: Instant, said: Vec<dtls::Said>, result: Result<(), Failure>) {
-        // Our last flight goes before the first data, which the other side could not open otherwise.
-        let (packets, rest): (Vec<_>, Vec<_>) =
-            said.into_iter().partition(|said| matches!(said, dtls::Said::Packet(_)));
-        for said in packets.into_iter().chain(rest) {
-            match said {
-                dtls::Said::Packet(bytes) => self.transmit(bytes),
-                dtls::Said::Ready(keys) => {
-                    let role = keys.role;
-                    self.outputs.push_back(Output::Keys(keys));
-                    if let Some(sctp_role) = self.config.sctp {
-                        let mut sctp = Box::new(Sctp::new(sctp_role, role, &self.config.limits));
-                        let mut said = Vec::new();
-                        sctp.drive(now, &mut said);
-                        self.sctp = Some(sctp);
-                        self.after_sctp(said);
-                    }
-                }
-                dtls::Said::Data(packet) => {
-                    self.heard(now);
-                    if let Some(sctp) = &mut self.sctp {
-                        let mut said = Vec::new();
-                        sctp.handle(now, packet, &mut said);
-                        self.after_sctp(said);
-                    }
-                }
-            }
-        }
-        if let Err(failure) = result {
-            if failure == Failure::FingerprintMismatch {
-                self.transmit(dtls::Association::refusal());
-            }
-            self.fail(failure);
-        }
-    }
-
-    fn after_sctp(&mut self, said: Vec<sctp::Said>) {
-        for said in said {
-            match said {
-                sctp::Said::Packet(packet) => {
-                    let Some(association) = &mut self.dtls else { return };
-                    let mut said = Vec::new();
-                    let result = association.send(&packet, &mut said);
-                    for said in said {
-                        if let dtls::Said::Packet(bytes) = said {
-                            self.transmit(bytes);
-                        }
-                    }
-                    if let Err(failure) = result {
-                        return self.fail(failure);
-                    }
-                }
-                sctp::Said::Open { label, protocol } => self.outputs.push_back(Output::ChannelOpen { label, protocol }),
-                sctp::Said::Message(text) => self.outputs.push_back(Output::ChannelMessage(text)),
-                sctp::Said::Closed => self.outputs.push_back(Output::ChannelClosed),
-            }
-        }
-    }
-
-    fn transmit(&mut self, bytes: Vec<u8>) {
-        if let Some((source, destination)) = self.path {
-            self.outputs.push_back(Output::Transmit(Transmit { source, destination, bytes }));
-        }
     }
 
     pub(super) fn fail(&mut self, failure: Failure) {
@@ -523,13 +401,5 @@ impl Peer {
         let agents =
             [Some(&self.agent), self.pending.as_ref().map(|p| &p.agent), self.former.as_ref().map(|f| &f.agent)];
         agents.into_iter().flatten().map(|agent| agent.credentials().ufrag.as_str())
-    }
-}
-
-/// Our part, by what the other side says of itself; server if it does not (`spec/bridge.md` 2.4).
-fn dtls_role(fingerprints: &[Fingerprint]) -> DtlsRole {
-    match fingerprints.iter().find_map(|fingerprint| fingerprint.setup) {
-        Some(Setup::Passive) => DtlsRole::Client,
-        Some(Setup::Active | Setup::Actpass) | None => DtlsRole::Server,
     }
 }

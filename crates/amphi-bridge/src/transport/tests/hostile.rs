@@ -171,7 +171,7 @@ fn mapped_addresses_are_bounded() {
         true
     });
     pair.introduce(Setup::Passive, true);
-    pair.run(Duration::from_secs(600));
+    pair.run(Duration::from_secs(150));
     let candidates = format!("{:?}", pair.left.peer).matches("Candidate(prflx").count();
     assert!((2..=PeerLimits::default().mapped_addresses).contains(&candidates), "{candidates}");
 }

@@ -8,6 +8,7 @@ use super::world::{Pair, certificate, config};
 use crate::transport::{Peer, PeerLimits, SctpRole, Setup};
 
 const COUNT: u32 = 1000;
+const IDLE: Duration = Duration::from_secs(60);
 
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -44,6 +45,17 @@ fn measure(dtls13: bool) {
         took += of_this;
     }
     let connected = (resident() - before) / (2 * COUNT as usize);
+    let start = Instant::now();
+    for pair in &mut pairs {
+        let end = pair.now + IDLE;
+        while pair.now < end {
+            let next = [&mut pair.left, &mut pair.right].into_iter().filter_map(|end| end.peer.poll_timeout()).min();
+            pair.now = next.unwrap_or(end).max(pair.now);
+            pair.step();
+        }
+        assert!(pair.left.failure().is_none() && pair.right.failure().is_none());
+    }
+    println!("idling costs {:?} a second and peer", start.elapsed() / (2 * COUNT * IDLE.as_secs() as u32));
     println!("{} B inline, {connected} B connected; connect, both sides: {:?}", size_of::<Peer>(), took / COUNT);
 }
 
