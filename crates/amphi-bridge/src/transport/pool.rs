@@ -148,8 +148,9 @@ impl Pool {
     fn with(&mut self, now: Instant, id: EndpointId, act: impl FnOnce(&mut Peer) -> Option<Event>) {
         let Some(slot) = self.ids.get(&id).copied() else { return };
         let Some(entry) = self.entry(slot) else { return };
-        if let Some(event) = act(&mut entry.peer) {
-            self.events.push((id, event));
+        match guarded(|| act(&mut entry.peer)) {
+            Some(event) => self.events.extend(event.map(|event| (id, event))),
+            None => return self.broken(slot),
         }
         self.settle(now, slot);
     }
