@@ -18,6 +18,9 @@ mod srtp;
 mod stream_reader;
 mod vp8;
 mod vp9;
+mod sctp;
+mod stream_reader;
+mod stun;
 mod xml;
 
 pub use c2s::c2s;
@@ -33,6 +36,9 @@ pub use srtp::srtp;
 pub use stream_reader::stream_reader;
 pub use vp8::vp8;
 pub use vp9::vp9;
+pub use sctp::sctp;
+pub use stream_reader::stream_reader;
+pub use stun::stun;
 pub use xml::xml;
 
 /// The body of a target.
@@ -54,4 +60,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("vp9", vp9),
     ("dependency", dependency),
     ("h264", h264),
+    ("stun", stun),
+    ("sctp", sctp),
 ];

@@ -1,4 +1,5 @@
 //! A little fuzzing in every test run: the corpora of rooms, links and media packets, spliced and spoiled as a seed says.
+//! A little fuzzing in every test run: the corpora of rooms, links and transports, spliced and spoiled as a seed says.
 //! `AMPHI_FUZZ_RUNS` asks for more.
 
 use std::fs;
@@ -46,6 +47,7 @@ fn spoiled_corpora_do_no_harm() {
     for (name, target) in
         amphi_fuzz::TARGETS.iter().filter(|(n, _)| matches!(*n, "room" | "link" | "rtp" | "rtcp" | "srtp"))
     {
+    for (name, target) in amphi_fuzz::TARGETS.iter().filter(|(n, _)| matches!(*n, "room" | "link" | "stun" | "sctp")) {
         let corpus = corpus(name);
         for seed in 0..runs {
             let data = mutated(&corpus, &mut StdRng::seed_from_u64(seed));
