@@ -1,6 +1,7 @@
 //! The task that runs a bridge: gives the core what comes from nodes, the media plane, WebSockets and operators, and carries out what it wants.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,20 +24,32 @@ use super::settings::BridgeSettings;
 use super::shared::{Output, Peers, Shared};
 use super::shutdown::Shutdown;
 use super::stats::{Rates, Report};
-use crate::plane::command::Command;
+use crate::plane::Plane;
+use crate::plane::command::{Command, PlaneError};
 use crate::plane::event::Event;
 use crate::plane::stats::PlaneStats;
 use crate::transport::Certificate;
 
 /// Where commands for the media plane go.
 pub trait MediaPlane: Send + 'static {
-    /// Hands a command over. It never waits; what the plane cannot do comes back as an event.
-    fn send(&self, command: Command);
+    /// Hands a command over without waiting.
+    ///
+    /// # Errors
+    /// If there is no room for what the command adds.
+    fn send(&self, command: Command) -> Result<(), PlaneError>;
+
+    /// How the plane is doing.
+    fn stats(&self) -> Pin<Box<dyn Future<Output = PlaneStats> + Send>>;
 }
 
-impl<F: Fn(Command) + Send + 'static> MediaPlane for F {
-    fn send(&self, command: Command) {
-        self(command);
+impl MediaPlane for Plane {
+    fn send(&self, command: Command) -> Result<(), PlaneError> {
+        Self::send(self, command)
+    }
+
+    fn stats(&self) -> Pin<Box<dyn Future<Output = PlaneStats> + Send>> {
+        let plane = self.clone();
+        Box::pin(async move { Self::stats(&plane).await })
     }
 }
 
@@ -219,7 +232,7 @@ impl Bridge {
                     None => {
                         self.leave();
                         self.flush();
-                        self.plane.send(Command::Shutdown);
+                        self.command(Command::Shutdown);
                         return;
                     }
                 },
@@ -250,7 +263,7 @@ impl Bridge {
     fn flush(&mut self) {
         while let Some(o) = self.colibri.poll_output() {
             match o {
-                Output::Plane(c) => self.plane.send(c),
+                Output::Plane(c) => self.command(c),
                 Output::Answer { id, result } => {
                     let Some(Asked { link, iq }) = self.asked.remove(&id) else { continue };
                     let answer = match result {
@@ -275,6 +288,21 @@ impl Bridge {
             while let Some(s) = b.poll_output() {
                 let _ = out.send(s);
             }
+        }
+    }
+
+    fn command(&mut self, c: Command) {
+        let added = match &c {
+            Command::AddEndpoint(a) => Some(a.id),
+            _ => None,
+        };
+        match (self.plane.send(c), added) {
+            (Ok(()), _) => {}
+            (Err(e), Some(endpoint)) => {
+                tracing::warn!(error = %e, "The media plane did not take an endpoint.");
+                self.colibri.handle(Instant::now(), Input::Plane(Event::Refused { endpoint }));
+            }
+            (Err(e), None) => tracing::warn!(error = %e, "The media plane did not take a command."),
         }
     }
 
@@ -382,14 +410,10 @@ impl Bridge {
     fn sample(&mut self, now: Instant) {
         // One question at a time: one that stays open is an illness.
         if self.question.is_none() {
-            let (tx, rx) = tokio::sync::oneshot::channel();
             self.question = Some(now);
-            self.plane.send(Command::QueryStats(tx));
-            let to = self.answer_to.clone();
+            let (stats, to) = (self.plane.stats(), self.answer_to.clone());
             tokio::spawn(async move {
-                if let Ok(stats) = rx.await {
-                    let _ = to.send(stats).await;
-                }
+                let _ = to.send(stats.await).await;
             });
         }
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
