@@ -71,22 +71,11 @@ impl Check<'_> {
         let said = self.file.bridge.clone();
         let auth = format!("auth.{main_domain}");
         let nick = said.nick.clone().unwrap_or_else(machine_nick);
-        let room = if said.brewery.contains('@') {
-            said.brewery.clone()
-        } else {
-            format!("{}@internal.{auth}", said.brewery)
-        };
-        let brewery = match BareJid::parse(&room) {
-            Ok(room) if room.occupant(&nick).is_ok() => room,
-            Ok(_) => {
-                self.wrong("bridge.nick", format!("{nick:?} is not a nickname"));
-                return None;
-            }
-            Err(_) => {
-                self.wrong("bridge.brewery", format!("{:?} is neither a local part nor an address", said.brewery));
-                return None;
-            }
-        };
+        let brewery = self.brewery(main_domain)?;
+        if brewery.occupant(&nick).is_err() {
+            self.wrong("bridge.nick", format!("{nick:?} is not a nickname"));
+            return None;
+        }
         let password = self.bridge_password(&auth);
         let place = match &said.main_c2s {
             None if roles.main => match FullJid::parse(&format!("{}@{auth}/{nick}", said.user)) {
@@ -130,6 +119,9 @@ impl Check<'_> {
                 self.wrong(key, "at least one");
             }
         }
+        if said.port == 0 && mappings.iter().any(|(_, public)| public.port() == 0) {
+            self.wrong("bridge.public_addresses", "need a port each when bridge.port is 0");
+        }
         if said.loudest > 64 {
             self.wrong("bridge.loudest", "64 at most; 0 for all");
         }
@@ -160,6 +152,20 @@ impl Check<'_> {
             loopback: listen.front.is_some_and(|a| a.ip().is_loopback()),
             said,
         })
+    }
+
+    /// The room in which bridges announce themselves.
+    pub(super) fn brewery(&mut self, main_domain: &str) -> Option<BareJid> {
+        let said = &self.file.bridge.brewery;
+        let room = match said.contains('@') {
+            true => said.clone(),
+            false => format!("{said}@internal.auth.{main_domain}"),
+        };
+        let parsed = BareJid::parse(&room).ok();
+        if parsed.is_none() {
+            self.wrong("bridge.brewery", format!("{said:?} is neither a local part nor an address"));
+        }
+        parsed
     }
 
     /// Password of bridges on a host.

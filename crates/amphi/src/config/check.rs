@@ -70,6 +70,7 @@ impl Check<'_> {
         let focus = self.focus(&roles, &main_domain, focus_password)?;
         let tls = self.tls();
         let listen = self.listen(&roles, &visitors);
+        let brewery = if file.bridge.enabled || roles.bridge { self.brewery(&main_domain) } else { None };
         let bridge = if roles.bridge { self.bridge(&roles, &main_domain, &listen) } else { None };
         let mut config = Config {
             roles,
@@ -88,6 +89,7 @@ impl Check<'_> {
             visitors,
             queue: self.queue(),
             focus,
+            brewery,
             bridge,
             limits: file.limits.clone(),
             log: file.log.clone(),

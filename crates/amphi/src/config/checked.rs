@@ -53,6 +53,8 @@ pub struct Config {
     pub queue: QueueFile,
     /// The focus.
     pub focus: Focus,
+    /// Where bridges announce themselves; `None` where there are none.
+    pub brewery: Option<BareJid>,
     /// The media bridge, when this process runs it.
     pub bridge: Option<Bridge>,
     /// Bounds on peers.
