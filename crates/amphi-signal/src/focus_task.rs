@@ -193,6 +193,10 @@ async fn run(
                 Output::Visitor(change) => {
                     let _ = visitors.send(change);
                 }
+                Output::Moved { result, .. } => match result {
+                    Ok((endpoints, conferences)) => tracing::info!(endpoints, conferences, "Endpoints are moved."),
+                    Err(e) => tracing::warn!(error = ?e, "Endpoints cannot be moved."),
+                },
                 Output::Event(e) => log(&e),
             }
         }
@@ -208,6 +212,12 @@ fn log(e: &Event) {
         Event::VroomClosed { room, vnode } => tracing::info!(%room, %vnode, "Visitor room closed."),
         Event::NodeLost { node, visitors } => tracing::warn!(%node, visitors, "The focus lost a node."),
         Event::NodeUp { node } => tracing::info!(%node, "The focus is connected to a node."),
+        Event::BridgeUp { bridge } => tracing::info!(bridge, "A bridge is there."),
+        Event::BridgeDown { bridge } => tracing::warn!(bridge, "A bridge is gone."),
+        Event::BridgeSessionFailed { room, bridge } => {
+            tracing::warn!(%room, bridge, "A conference left a bridge that failed it.");
+        }
+        Event::CascadeRepaired { room, links } => tracing::info!(%room, links, "Bridges were linked again."),
         Event::IqFailed { what, why } => tracing::warn!(what, why, "A request of the focus failed."),
         Event::BadStanza { node, why } => tracing::debug!(%node, why, "The focus refused a stanza."),
         Event::MemberJoined { room, node, occupant } => tracing::debug!(%room, %node, %occupant, "Member joined."),
