@@ -349,7 +349,7 @@ impl Receiver {
     fn on_block(&mut self, now: Instant, block: &crate::rtcp::ReportBlock) {
         if let Some(rtt) = self.reports.rtt(now, block.last_sr, block.delay_since_last_sr) {
             self.rtt = Some(rtt);
-            self.bwe.on_rtt(rtt);
+            self.bwe.on_rtt(now, rtt);
         }
         if self.slots.iter().any(|slot| slot.ssrc == block.ssrc) {
             self.bwe.on_loss(now, block.fraction_lost);
