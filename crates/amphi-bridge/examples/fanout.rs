@@ -95,11 +95,8 @@ fn media() -> Media {
 /// Time that shards worked, per packet that they sent.
 fn plane(sink: &UdpSocket, receivers: u32, seconds: u64, packets: usize) -> f64 {
     let base = "127.0.0.1:0".parse().unwrap();
-    let config = PlaneConfig {
-        shards: 1,
-        addresses: vec![LocalAddress { base, public: None }],
-        ..PlaneConfig::default()
-    };
+    let config =
+        PlaneConfig { shards: 1, addresses: vec![LocalAddress { base, public: None }], ..PlaneConfig::default() };
     let (plane, mut events) = Plane::start(config).expect("a plane");
     std::thread::spawn(move || while events.blocking_recv().is_some() {});
     let local = plane.addresses()[0].base;
@@ -113,7 +110,8 @@ fn plane(sink: &UdpSocket, receivers: u32, seconds: u64, packets: usize) -> f64 
     let add = |id, role, remote, send: KeyPair, receive: KeyPair| {
         let keys = Keys { profile: Negotiated::AeadAes128Gcm, role: DtlsRole::Server, send, receive };
         let keys = Box::new(keys);
-        let add = AddConnected { id: EndpointId(id), conference: CONFERENCE, role, media: media(), local, remote, keys };
+        let add =
+            AddConnected { id: EndpointId(id), conference: CONFERENCE, role, media: media(), local, remote, keys };
         Command::AddConnected(Box::new(add))
     };
     send(add(0, Role::Participant, publisher.local_addr().unwrap(), key(0, 2), key(0, 3)));
@@ -164,7 +162,9 @@ fn plane(sink: &UdpSocket, receivers: u32, seconds: u64, packets: usize) -> f64 
                 publisher.send(&packet[..len]).expect("sent");
                 seq += 1;
             }
-            std::thread::sleep((Duration::from_micros(1_000_000 / FPS) * (n as u32 + 1)).saturating_sub(begun.elapsed()));
+            std::thread::sleep(
+                (Duration::from_micros(1_000_000 / FPS) * (n as u32 + 1)).saturating_sub(begun.elapsed()),
+            );
         }
     };
     // Everybody joins at the second keyframe.

@@ -277,7 +277,14 @@ impl Receiver {
     }
 
     /// A sender report of a publisher on an SSRC of video: as this receiver is to see it, sealed into `out`. `false` if it is not for it.
-    pub fn video_report(&mut self, now: Instant, slot: usize, encoding: u8, info: &SenderInfo, out: &mut Vec<u8>) -> bool {
+    pub fn video_report(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        encoding: u8,
+        info: &SenderInfo,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let Some(slot) = self.slots.get(slot) else { return false };
         let Some((source, sent, offset)) = slot.subscription.timestamp_offset() else { return false };
         if sent != encoding || slot.subscription.current().is_none_or(|current| current.source != source) {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use amphi_media::ids::{EndpointId, MediaKind, SourceId};
+use amphi_media::receive::Reception;
 use amphi_media::rtcp::{
     Arrival, FirEntry, MAX_REPORT_BLOCKS, Packet, ReportBlock, TransportCcFeedback, Writer, compound,
 };
-use amphi_media::receive::Reception;
 use amphi_media::send::SenderInfo;
 use smallvec::SmallVec;
 
@@ -125,11 +125,13 @@ impl Home {
                 _ => {}
             }
             while let Some(batch) = carrier.arrivals.take(now) {
-                let base_seq = u64::from(batch.base_seq);
+                let base_seq = batch.base_seq;
                 arrivals.clear();
-                arrivals.extend((base_seq..).zip(batch.arrivals()).filter_map(|(seq, at)| {
-                    Some(Arrival { seq, micros: i64::try_from(at?).unwrap_or(i64::MAX) })
-                }));
+                arrivals.extend(
+                    (base_seq..)
+                        .zip(batch.arrivals())
+                        .filter_map(|(seq, at)| Some(Arrival { seq, micros: i64::try_from(at?).unwrap_or(i64::MAX) })),
+                );
                 let feedback = TransportCcFeedback {
                     sender_ssrc,
                     media_ssrc: batch.media_ssrc,

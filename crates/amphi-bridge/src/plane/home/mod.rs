@@ -132,7 +132,8 @@ impl Home {
 
     /// Somebody left; with a relay all behind it.
     pub(super) fn remove(&mut self, id: EndpointId) {
-        let behind: Vec<EndpointId> = self.relayed.iter().filter(|(_, relay)| **relay == id).map(|(it, _)| *it).collect();
+        let behind: Vec<EndpointId> =
+            self.relayed.iter().filter(|(_, relay)| **relay == id).map(|(it, _)| *it).collect();
         for it in behind.into_iter().chain([id]) {
             self.relayed.remove(&it);
             self.muted.remove(&it);

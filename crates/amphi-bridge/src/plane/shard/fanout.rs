@@ -45,11 +45,7 @@ impl Shard {
     }
 }
 
-fn head<'a>(
-    heads: &'a mut Heads,
-    layout: usize,
-    make: impl FnOnce() -> Option<Head>,
-) -> Option<&'a Head> {
+fn head(heads: &mut Heads, layout: usize, make: impl FnOnce() -> Option<Head>) -> Option<&Head> {
     if heads.len() <= layout {
         heads.resize_with(layout + 1, || None);
     }
@@ -130,7 +126,14 @@ fn group(now: Instant, room: &mut Room, members: &mut Members, items: &[Item]) -
     groups
 }
 
-fn followers(now: Instant, room: &mut Room, members: &mut Members, layouts: &Layouts, out: &mut Out, group: &mut Group) {
+fn followers(
+    now: Instant,
+    room: &mut Room,
+    members: &mut Members,
+    layouts: &Layouts,
+    out: &mut Out,
+    group: &mut Group,
+) {
     let Some(local) = room.streams.get_mut(&group.key) else { return };
     let mut at = 0;
     while let Some(follower) = local.followers.get(at).copied() {

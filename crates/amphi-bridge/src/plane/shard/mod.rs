@@ -280,9 +280,11 @@ impl Shard {
             let remote: SmallVec<[usize; 16]> = home.audience().filter(|shard| *shard != self.parts.index).collect();
             let items: Arc<[Item]> = items.into();
             for shard in remote {
-                let sent = self.parts.shards.get(shard).is_some_and(|link| {
-                    link.packet(ShardPacket::Batch { conference, items: items.clone() })
-                });
+                let sent = self
+                    .parts
+                    .shards
+                    .get(shard)
+                    .is_some_and(|link| link.packet(ShardPacket::Batch { conference, items: items.clone() }));
                 self.out.counters.queue_drops += u64::from(!sent);
             }
             self.fan_out(now, conference, &items);

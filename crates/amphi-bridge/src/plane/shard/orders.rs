@@ -53,7 +53,9 @@ impl Shard {
                 }
                 self.rooms.remove(&conference);
                 self.homes.remove(&conference);
-                self.addresses.0.retain(|_, route| self.members.place(route.endpoint).is_some() || route.shard != self.parts.index);
+                self.addresses
+                    .0
+                    .retain(|_, route| self.members.place(route.endpoint).is_some() || route.shard != self.parts.index);
             }
             ShardOrder::AddEndpoint { id, conference, role, media } => self.add(now, id, conference, role, media),
             ShardOrder::AddRelayed { endpoint, relay } => {

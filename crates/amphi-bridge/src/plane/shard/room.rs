@@ -246,10 +246,7 @@ impl Room {
 
     /// A packet of a stream came that is not known here: whoever wants its source and layer waits for it from now on.
     pub(super) fn discover(&mut self, now: Instant, members: &mut Members, key: StreamKey) {
-        self.streams.insert(
-            key,
-            Local { followers: Vec::new(), store: Store::new(StoreConfig::default()), last: now },
-        );
+        self.streams.insert(key, Local { followers: Vec::new(), store: Store::new(StoreConfig::default()), last: now });
         let before = self.keys.insert((key.source, key.target), key);
         // Followers of the stream that this one takes the place of.
         let left = before.and_then(|before| self.streams.get_mut(&before)).map(|it| std::mem::take(&mut it.followers));
