@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use amphi_media::egress::Line;
 use amphi_media::ids::{EndpointId, MediaKind, SourceId};
 use amphi_media::receive::Reception;
 use amphi_media::rtcp::{
@@ -29,18 +30,14 @@ impl Home {
             let Some(source) = self.sources.get_mut(&place.source) else { continue };
             let Some(encoding) = source.encodings.get_mut(usize::from(place.encoding)) else { continue };
             encoding.statistics.on_sender_report(now, report.info.ntp);
+            let kind = source.kind;
             let mut lines: SmallVec<[(u32, u32); 2]> = SmallVec::new();
-            if source.kind == MediaKind::Audio {
-                let slot = self.audio_slots.iter().position(|it| *it == Some(place.source));
-                let slot = slot.and_then(|slot| self.audio_ssrcs.get(slot)).map(|it| it.ssrc);
-                for ssrc in [Some(report.ssrc), slot].into_iter().flatten() {
-                    let carried = self.lines.get(&ssrc).and_then(|line| line.carries());
-                    if let Some((_, offset)) = carried.filter(|(it, _)| *it == place.source) {
-                        lines.push((ssrc, offset));
-                    }
-                }
-                if lines.is_empty() {
-                    continue;
+            let slot = self.audio_slots.iter().position(|it| *it == Some(place.source));
+            let slot = slot.and_then(|slot| self.audio_ssrcs.get(slot)).map(|it| it.ssrc);
+            for ssrc in [Some(report.ssrc), slot].into_iter().flatten() {
+                let carried = self.lines.get(&ssrc).and_then(Line::carries);
+                if let Some((_, offset)) = carried.filter(|(it, _)| *it == place.source) {
+                    lines.push((ssrc, offset));
                 }
             }
             let info = SenderInfo {
@@ -53,6 +50,7 @@ impl Home {
                 source: place.source,
                 encoding: place.encoding,
                 info,
+                kind,
                 lines,
             })));
         }

@@ -201,9 +201,13 @@ impl Shard {
         );
         (member.inbound, member.receiver, member.rung) = (Some(inbound), Some(receiver), None);
         let (conference, relay) = (member.conference, matches!(member.role, Role::Relay { .. }));
-        if let Some(room) = self.rooms.get_mut(&conference).filter(|_| !relay) {
-            room.add_receiver(place);
-            room.place(now, &mut self.members, place, true);
+        match self.rooms.get_mut(&conference) {
+            Some(room) if relay => room.add_relay(place),
+            Some(room) => {
+                room.add_receiver(place);
+                room.place(now, &mut self.members, place, true);
+            }
+            None => {}
         }
         self.members.arm(place);
     }
