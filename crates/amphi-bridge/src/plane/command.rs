@@ -1,6 +1,7 @@
 //! What control asks of the plane. Commands of one conference are carried out in the order in which they were sent; a command about something
 //! unknown (already removed) is ignored, because removal and request cross each other all the time.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use amphi_media::codec::Codec as Video;
@@ -13,7 +14,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::stats::{ConferenceStats, EndpointStats};
-use crate::transport::{Peer, RemoteTransport};
+use crate::transport::{Keys, Peer, RemoteTransport};
 
 /// One thing that the plane shall do.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub enum Command {
     ExpireConference(ConferenceId),
     /// An endpoint or a relay joins.
     AddEndpoint(Box<AddEndpoint>),
+    /// An endpoint whose transport is elsewhere joins: address and keys are known, media flows at once. Loads and measurements use it.
+    AddConnected(Box<AddConnected>),
     /// What it may send and receive was signaled again.
     SetMedia {
         /// Whom.
@@ -135,6 +138,25 @@ pub struct AddEndpoint {
     pub media: Media,
     /// Its transport, made by control with credentials of [`super::Plane::credentials`] and addresses of [`super::Plane::addresses`].
     pub peer: Box<Peer>,
+}
+
+/// A new endpoint without a transport of ours.
+#[derive(Debug)]
+pub struct AddConnected {
+    /// Its number.
+    pub id: EndpointId,
+    /// Where.
+    pub conference: ConferenceId,
+    /// What it is.
+    pub role: Role,
+    /// What it may send and receive.
+    pub media: Media,
+    /// One of [`super::Plane::addresses`].
+    pub local: SocketAddr,
+    /// Where it is.
+    pub remote: SocketAddr,
+    /// What DTLS would have made.
+    pub keys: Box<Keys>,
 }
 
 /// What an endpoint is to the plane.

@@ -140,7 +140,10 @@ impl TransportThread {
                 }
             }
             TransportOrder::SendConference { conference, text } => {
-                let open = self.owners.iter().filter(|(_, owner)| owner.open && owner.endpoint && owner.conference == conference);
+                let open = self
+                    .owners
+                    .iter()
+                    .filter(|(_, owner)| owner.open && owner.endpoint && owner.conference == conference);
                 for (id, _) in open {
                     self.pool.handle_command(now, transport::Command::Send { id: *id, text: text.clone() });
                 }

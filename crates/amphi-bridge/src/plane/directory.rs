@@ -69,7 +69,8 @@ impl Directory {
         if let Some(home) = self.homes.remove(&id) {
             self.release(home, HOME);
         }
-        let gone: Vec<_> = self.endpoints.iter().filter(|(_, it)| it.conference == id).map(|(id, it)| (*id, *it)).collect();
+        let gone: Vec<_> =
+            self.endpoints.iter().filter(|(_, it)| it.conference == id).map(|(id, it)| (*id, *it)).collect();
         for (id, _) in &gone {
             self.remove(*id);
         }

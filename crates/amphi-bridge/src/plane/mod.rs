@@ -31,7 +31,7 @@ pub use command::{Command, PlaneError};
 pub use event::Event;
 
 use crate::transport::{self, Credentials, LocalAddress, Pool, PoolLimits};
-use command::{AddEndpoint, Recipients, Role};
+use command::{AddConnected, AddEndpoint, Recipients, Role};
 use connect::{Handshake, Inputs, TransportOrder, TransportThread};
 use directory::Directory;
 use mailbox::EventSink;
@@ -238,6 +238,15 @@ impl Plane {
                 self.every(|| ShardOrder::ExpireConference(id));
             }
             Command::AddEndpoint(add) => self.add(*add)?,
+            Command::AddConnected(add) => {
+                let AddConnected { id, conference, role, media, local, remote, keys } = *add;
+                let place = self.directory().add(id, conference, role, 0)?;
+                self.shard(place.shard, ShardOrder::AddEndpoint { id, conference, role, media: Arc::new(media) });
+                let (shard, thread) = (place.shard, place.thread);
+                self.every(|| ShardOrder::Bind { local, remote, endpoint: id, shard, thread });
+                self.shard(place.shard, ShardOrder::Selected { endpoint: id, local, remote });
+                self.shard(place.shard, ShardOrder::Keys { endpoint: id, keys });
+            }
             Command::AddRelayed { endpoint, relay } => {
                 let place = self.directory().add_relayed(endpoint, relay)?;
                 self.shard(place.shard, ShardOrder::AddRelayed { endpoint, relay });

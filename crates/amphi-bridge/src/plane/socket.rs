@@ -1,7 +1,10 @@
 //! UDP with the kernel's offloads: many datagrams for one call. Receives with `recvmmsg` and UDP_GRO, sends runs of equal-sized datagrams to
 //! one destination with UDP_SEGMENT. Falls back to one datagram per call where the kernel has no offload. Knows nothing of what it carries.
 
-#![allow(unsafe_code, reason = "recvmmsg, sendmsg with control messages and sched_setaffinity have no safe form in the libraries we use")]
+#![allow(
+    unsafe_code,
+    reason = "recvmmsg, sendmsg with control messages and sched_setaffinity have no safe form in the libraries we use"
+)]
 
 use std::io;
 use std::mem::{self, MaybeUninit};
@@ -312,9 +315,8 @@ fn set_buffer(socket: &Inner, force: libc::c_int, plain: libc::c_int, bytes: usi
 
 fn set_int(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the value's address and size are those of a live `int`.
-    let result = unsafe {
-        libc::setsockopt(fd, level, option, (&raw const value).cast(), size_of::<libc::c_int>() as u32)
-    };
+    let result =
+        unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), size_of::<libc::c_int>() as u32) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

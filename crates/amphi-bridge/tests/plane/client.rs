@@ -57,6 +57,9 @@ pub(crate) struct Script {
     pub(crate) keyframes: usize,
 }
 
+/// Says of a datagram whether it is lost.
+pub(crate) type Loss = Box<dyn FnMut(&[u8]) -> bool>;
+
 pub(crate) struct Client {
     pub(crate) rtc: Rtc,
     socket: UdpSocket,
@@ -69,7 +72,7 @@ pub(crate) struct Client {
     pub(crate) opened: bool,
     pub(crate) messages: Vec<String>,
     /// Asked about each datagram that comes; `true`: it is lost.
-    pub(crate) lose: Box<dyn FnMut(&[u8]) -> bool>,
+    pub(crate) lose: Loss,
     /// Sends nothing but STUN and DTLS.
     pub(crate) mute: bool,
 }

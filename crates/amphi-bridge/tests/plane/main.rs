@@ -133,7 +133,8 @@ fn simulcast_switches_at_keyframes_and_numbers_go_on() {
     let mut stage = call(2, &[(Role::Visitor, true), (Role::Visitor, true)], &[(31, 41, 1), (32, 42, 2), (33, 43, 4)]);
     let slot = video_slots()[0].0;
     let source = amphi_media::ids::SourceId(1);
-    let last = |stage: &Stage, client: usize| stage.clients[client].got.get(&slot).and_then(|it| it.last()).map(Got::origin);
+    let last =
+        |stage: &Stage, client: usize| stage.clients[client].got.get(&slot).and_then(|it| it.last()).map(Got::origin);
     for (encoding, ssrc) in [(0, 31), (2, 33), (1, 32), (2, 33), (0, 31)] {
         stage.show(&[(source, LayerIndex::new(encoding, 0, 2))]);
         stage.until("another encoding", |it| (1..=2).all(|client| last(it, client) == Some(ssrc)));
@@ -226,11 +227,16 @@ fn a_visitor_cannot_speak() {
 #[test]
 fn messages_go_both_ways_on_the_channel() {
     let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 1)]);
-    stage.until("open", |it| it.clients[1].opened && it.said.iter().any(|e| matches!(e, Event::ChannelOpen { endpoint } if endpoint.0 == 1)));
+    stage.until("open", |it| {
+        it.clients[1].opened && it.said.iter().any(|e| matches!(e, Event::ChannelOpen { endpoint } if endpoint.0 == 1))
+    });
     stage.text(1, "hello");
     stage.clients[1].send_text("hi");
     stage.until("messages", |it| {
         it.clients[1].messages == ["hello"]
-            && it.said.iter().any(|e| matches!(e, Event::ChannelMessage { endpoint, text } if endpoint.0 == 1 && text == "hi"))
+            && it
+                .said
+                .iter()
+                .any(|e| matches!(e, Event::ChannelMessage { endpoint, text } if endpoint.0 == 1 && text == "hi"))
     });
 }

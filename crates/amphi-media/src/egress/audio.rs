@@ -1,5 +1,5 @@
-//! Numbers of audio. They are equal for all receivers: one line of numbers per SSRC that is sent, whatever sources it carries one after the
-//! other (`spec/bridge.md` 4.8). A receiver only skips what it does not want.
+//! Numbers that are equal for all receivers: one line of them per SSRC that is sent, whatever sources it carries one after the other
+//! (`spec/bridge.md` 4.8). So it is with audio, and with all that relays get. A receiver only skips what it does not want.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,9 +11,9 @@ use crate::packet::MediaPacket;
 use crate::projection::Numbers;
 use crate::send::SentCounters;
 
-/// Numbers of an audio packet on an SSRC that is sent.
+/// Numbers of a packet on an SSRC that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AudioNumbers {
+pub struct LineNumbers {
     /// The SSRC.
     pub ssrc: u32,
     /// Sequence number, unwrapped.
@@ -30,9 +30,9 @@ pub struct AudioPacket {
     /// The packet.
     pub packet: Arc<MediaPacket>,
     /// For receivers without SSRC rewriting.
-    pub plain: AudioNumbers,
+    pub plain: LineNumbers,
     /// For receivers with SSRC rewriting; none: it has no slot.
-    pub slot: Option<AudioNumbers>,
+    pub slot: Option<LineNumbers>,
 }
 
 /// Ticks between the last packet of one source and the first of the next on one SSRC: 20 ms of Opus.
@@ -40,7 +40,7 @@ const STEP: u32 = 960;
 
 /// The numbers of one SSRC that is sent. Kept as long as anybody may hold keys under which it was used: numbers must never come again.
 #[derive(Clone, Debug)]
-pub struct AudioLine {
+pub struct Line {
     ssrc: u32,
     source: Option<SourceId>,
     /// Added to the source's numbers.
@@ -53,7 +53,7 @@ pub struct AudioLine {
     last_at: Option<Instant>,
 }
 
-impl AudioLine {
+impl Line {
     /// An SSRC on which nothing was sent.
     pub fn new(ssrc: u32) -> Self {
         Self { ssrc, source: None, seq: 0, timestamp: 0, from: 0, last: 0, last_timestamp: 0, last_at: None }
@@ -61,7 +61,7 @@ impl AudioLine {
 
     /// The next packet of `source`; `seq` unwrapped and each one only once. None if it must not be sent: it is from before the source began
     /// here.
-    pub fn number(&mut self, now: Instant, source: SourceId, seq: u64, timestamp: u32) -> Option<AudioNumbers> {
+    pub fn number(&mut self, now: Instant, source: SourceId, seq: u64, timestamp: u32) -> Option<LineNumbers> {
         if self.source != Some(source) {
             match self.last_at {
                 // Nothing was sent here: the numbers of the source.
@@ -86,7 +86,7 @@ impl AudioLine {
         if out >= self.last {
             (self.last, self.last_timestamp, self.last_at) = (out, timestamp, Some(now));
         }
-        Some(AudioNumbers { ssrc: self.ssrc, seq: out, timestamp })
+        Some(LineNumbers { ssrc: self.ssrc, seq: out, timestamp })
     }
 
     /// A source ended or its numbers begin anew: what comes next continues after the last one.
@@ -102,33 +102,36 @@ impl AudioLine {
     }
 }
 
-/// What one receiver got of the SSRCs of audio.
+/// What one receiver got of lines.
 #[derive(Clone, Debug, Default)]
-pub struct AudioSent {
-    lines: SmallVec<[Line; 4]>,
+pub struct LinesSent {
+    lines: SmallVec<[SentLine; 4]>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct SentLine {
     ssrc: u32,
     /// Taken off, so that the rollover counter is zero when the receiver first hears of the SSRC (RFC 3711 section 3.3.1).
     base: u64,
+    /// Highest number sent.
+    highest: u64,
     counters: SentCounters,
 }
 
-/// SSRCs of audio that one receiver is sent; further ones are not sent to it.
-const MAX_LINES: usize = 256;
+/// Lines that one receiver is sent; further ones are not sent to it. Relays get one for each encoding.
+const MAX_LINES: usize = 1_024;
 
-impl AudioSent {
+impl LinesSent {
     /// The receiver's numbers for a packet that is sent to it now. None if it must not get it.
     #[inline]
-    pub fn number(&mut self, numbers: &AudioNumbers, payload: usize) -> Option<Numbers> {
+    pub fn number(&mut self, numbers: &LineNumbers, payload: usize) -> Option<Numbers> {
         let at = match self.lines.iter().position(|line| line.ssrc == numbers.ssrc) {
             Some(at) => at,
             None if self.lines.len() < MAX_LINES => {
-                self.lines.push(Line {
+                self.lines.push(SentLine {
                     ssrc: numbers.ssrc,
                     base: numbers.seq & !0xffff,
+                    highest: 0,
                     counters: SentCounters::default(),
                 });
                 self.lines.len() - 1
@@ -137,8 +140,23 @@ impl AudioSent {
         };
         let line = &mut self.lines[at];
         let seq = numbers.seq.checked_sub(line.base)?;
+        line.highest = line.highest.max(seq);
         line.counters.on_sent(payload);
         Some(Numbers { seq, timestamp: numbers.timestamp, ..Numbers::default() })
+    }
+
+    /// The receiver's numbers of a packet that was sent to it.
+    pub fn again(&self, numbers: &LineNumbers) -> Option<Numbers> {
+        let line = self.lines.iter().find(|line| line.ssrc == numbers.ssrc)?;
+        let seq = numbers.seq.checked_sub(line.base).filter(|seq| *seq <= line.highest)?;
+        Some(Numbers { seq, timestamp: numbers.timestamp, ..Numbers::default() })
+    }
+
+    /// The number in the line of a sequence number that the receiver names.
+    pub fn find(&self, ssrc: u32, seq: u16) -> Option<u64> {
+        let line = self.lines.iter().find(|line| line.ssrc == ssrc)?;
+        let back = (line.highest as u16).wrapping_sub(seq);
+        Some(line.highest.checked_sub(u64::from(back))? + line.base)
     }
 
     /// What was sent on an SSRC.
@@ -157,7 +175,7 @@ mod tests {
 
     #[test]
     fn another_source_continues_where_the_last_one_ended_4_8() {
-        let (now, mut line) = (Instant::now(), AudioLine::new(7));
+        let (now, mut line) = (Instant::now(), Line::new(7));
         let first = line.number(now, SourceId(1), 70_000, 5_000).unwrap();
         assert_eq!((first.seq, first.timestamp), (70_000, 5_000));
         let second = line.number(now + 20 * MS, SourceId(2), 66_000, 900_000).unwrap();
@@ -172,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_source_that_begins_anew_does_not_use_numbers_again() {
-        let (now, mut line) = (Instant::now(), AudioLine::new(7));
+        let (now, mut line) = (Instant::now(), Line::new(7));
         assert_eq!(line.number(now, SourceId(1), 70_000, 0).unwrap().seq, 70_000);
         line.forget(SourceId(1));
         assert_eq!(line.number(now, SourceId(1), 65_536, 0).unwrap().seq, 70_001);
@@ -180,10 +198,15 @@ mod tests {
 
     #[test]
     fn a_late_joiner_begins_without_rollovers() {
-        let mut sent = AudioSent::default();
-        let numbers = |seq| AudioNumbers { ssrc: 7, seq, timestamp: 0 };
+        let mut sent = LinesSent::default();
+        let numbers = |seq| LineNumbers { ssrc: 7, seq, timestamp: 0 };
         assert_eq!(sent.number(&numbers(65_536 * 5 + 9), 10).unwrap().seq, 9);
         assert_eq!(sent.number(&numbers(65_536 * 6 + 1), 10).unwrap().seq, 65_537);
         assert_eq!(sent.number(&numbers(65_536 * 5 - 1), 10), None, "before the rollover that it knows nothing of");
+        assert_eq!(sent.find(7, 65_535), Some(65_536 * 6 - 1));
+        assert_eq!(sent.find(7, 1), Some(65_536 * 6 + 1));
+        assert_eq!(sent.find(8, 1), None);
+        assert_eq!(sent.again(&numbers(65_536 * 5 + 9)).unwrap().seq, 9);
+        assert_eq!(sent.again(&numbers(65_536 * 6 + 2)), None, "not sent yet");
     }
 }

@@ -71,6 +71,35 @@ impl Head {
         Self::write(map, &fields(packet), &extensions[..count], PayloadPatch::default(), &packet.payload)
     }
 
+    /// Of a packet for a relay: as it was received, without transport-wide number.
+    ///
+    /// # Errors
+    /// As with [`Self::video`].
+    pub fn raw(map: &ExtensionMap, packet: &MediaPacket) -> Result<Self, RtpError> {
+        let level = packet.audio_level.map(|it| [it.level & 0x7f | u8::from(it.voice) << 7]);
+        let orientation = packet.orientation.map(|it| [it]);
+        let mut extensions: [(ExtensionKind, &[u8]); 4] = [(ExtensionKind::Mid, &[]); 4];
+        let mut count = 0;
+        let mut add = |kind, value| {
+            extensions[count] = (kind, value);
+            count += 1;
+        };
+        add(ExtensionKind::AbsSendTime, &[0; 3]);
+        if let Some(value) = &level {
+            add(ExtensionKind::AudioLevel, value);
+        }
+        if let Some(value) = &orientation {
+            add(ExtensionKind::VideoOrientation, value);
+        }
+        if let Some(value) = &packet.dependency_descriptor {
+            add(ExtensionKind::DependencyDescriptor, value);
+        }
+        let mut head =
+            Self::write(map, &fields(packet), &extensions[..count], PayloadPatch::default(), &packet.payload)?;
+        head.descriptor = (0, 0);
+        Ok(head)
+    }
+
     fn write(
         map: &ExtensionMap,
         fields: &HeaderFields,

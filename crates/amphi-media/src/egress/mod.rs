@@ -15,13 +15,14 @@ mod head;
 mod receiver;
 mod run;
 
-pub use audio::{AudioLine, AudioNumbers, AudioPacket, AudioSent};
+pub use audio::{AudioPacket, Line, LineNumbers, LinesSent};
 pub use head::Head;
 pub use receiver::{Asked, Receiver, ReceiverConfig, VideoSlot};
 pub use run::{MAX_RUN, MAX_SEGMENTS, Run};
 
 use std::sync::Arc;
 
+use crate::ids::EndpointId;
 use crate::packet::MediaPacket;
 use crate::projection::{Projected, StreamKey};
 
@@ -34,4 +35,19 @@ pub struct StreamPacket {
     pub projected: Projected,
     /// The packet.
     pub packet: Arc<MediaPacket>,
+}
+
+/// A packet as relays get it: of every encoding, in the source's own numbers (`spec/bridge.md` 5.3).
+#[derive(Debug)]
+pub struct RawPacket {
+    /// Who sends it.
+    pub owner: EndpointId,
+    /// The mesh that it came from; none: from here.
+    pub mesh: Option<u32>,
+    /// The packet.
+    pub packet: Arc<MediaPacket>,
+    /// Its numbers.
+    pub numbers: LineNumbers,
+    /// SSRC of retransmissions.
+    pub rtx: Option<u32>,
 }

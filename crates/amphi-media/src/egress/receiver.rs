@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::{AudioNumbers, AudioSent, Head, Run, StreamPacket};
+use super::{Head, LineNumbers, LinesSent, RawPacket, Run, StreamPacket};
 use crate::allocation::Hysteresis;
 use crate::bwe::{Bwe, BweConfig};
 use crate::ids::{LayerIndex, SourceId};
@@ -94,6 +94,18 @@ pub enum Asked {
         /// Which slot.
         slot: usize,
     },
+    /// A packet of a line again.
+    Line {
+        /// SSRC of the line.
+        ssrc: u32,
+        /// Number in the line.
+        seq: u64,
+    },
+    /// A keyframe on an SSRC that is no slot: relays name the source's own.
+    LineKeyframe {
+        /// The SSRC.
+        ssrc: u32,
+    },
     /// A packet that was never sent or is too long ago.
     Unknown,
 }
@@ -105,7 +117,7 @@ pub struct Receiver {
     pub outbound: Outbound,
     /// SSRCs of video.
     pub slots: SmallVec<[VideoSlot; 2]>,
-    audio: AudioSent,
+    lines: LinesSent,
     history: SendHistory,
     /// Whether it gets transport-wide numbers.
     transport_cc: bool,
@@ -137,7 +149,7 @@ impl Receiver {
         Self {
             outbound,
             slots: SmallVec::new(),
-            audio: AudioSent::default(),
+            lines: LinesSent::default(),
             history: SendHistory::new(now, config.history),
             transport_cc,
             last_paced: None,
@@ -223,10 +235,10 @@ impl Receiver {
         u32::from(self.history.record(now, size))
     }
 
-    /// Seals an audio packet into `run`, which takes it. Returns its size; 0 if this receiver must not get it.
+    /// Seals a packet of a line into `run`, which takes it. Returns its size; 0 if this receiver must not get it.
     #[inline]
-    pub fn audio(&mut self, numbers: &AudioNumbers, head: &Head, send_time: u32, run: &mut Run) -> usize {
-        let Some(own) = self.audio.number(numbers, head.payload_len()) else { return 0 };
+    pub fn line(&mut self, numbers: &LineNumbers, head: &Head, send_time: u32, run: &mut Run) -> usize {
+        let Some(own) = self.lines.number(numbers, head.payload_len()) else { return 0 };
         let Ok(sealed) = head.seal(&self.outbound, run.space(), numbers.ssrc, &own, send_time) else { return 0 };
         run.commit(sealed);
         sealed
@@ -260,6 +272,37 @@ impl Receiver {
         }
     }
 
+    /// Seals a packet that a relay asks for again, as retransmission, into `run`. Returns its size; 0 if it is not to be sent.
+    pub fn raw_retransmission(
+        &mut self,
+        now: Instant,
+        packet: &RawPacket,
+        kept: Instant,
+        head: &Head,
+        send_time: u32,
+        run: &mut Run,
+    ) -> usize {
+        let (Some(numbers), Some(rtx)) = (self.lines.again(&packet.numbers), packet.rtx) else { return 0 };
+        let media = packet.packet.payload_type;
+        let Some((_, rtx_type)) = self.rtx_types.iter().copied().find(|(of, _)| *of == media) else { return 0 };
+        let (rtt, config, bytes) = (self.rtt(), self.config.retransmit, packet.packet.payload.len());
+        // Lines share the small numbers that tell SSRCs apart in the memory of what was sent again.
+        let slot = packet.numbers.ssrc as u16;
+        let seq = numbers.seq as u16;
+        let rate = self.config.bwe.max;
+        if self.retransmitter.judge(&config, now, slot, seq, kept, bytes, rtt, rate) != Verdict::Send {
+            return 0;
+        }
+        let Some(rtx_seq) = self.retransmitter.next_seq(&config, rtx) else { return 0 };
+        match head.seal_rtx(&self.outbound, run.space(), rtx, rtx_type, rtx_seq, &numbers, send_time) {
+            Ok(sealed) => {
+                run.commit(sealed);
+                sealed
+            }
+            Err(_) => 0,
+        }
+    }
+
     /// Whether a packet that is asked for is to be sent again now.
     pub fn judge(&mut self, now: Instant, slot: usize, origin: &Origin, kept: Instant, bytes: usize) -> Verdict {
         let (rtt, rate) = (self.rtt(), self.bandwidth().unwrap_or(self.config.bwe.max));
@@ -277,7 +320,14 @@ impl Receiver {
     }
 
     /// A sender report of a publisher on an SSRC of video: as this receiver is to see it, sealed into `out`. `false` if it is not for it.
-    pub fn video_report(&mut self, now: Instant, slot: usize, encoding: u8, info: &SenderInfo, out: &mut Vec<u8>) -> bool {
+    pub fn video_report(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        encoding: u8,
+        info: &SenderInfo,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let Some(slot) = self.slots.get(slot) else { return false };
         let Some((source, sent, offset)) = slot.subscription.timestamp_offset() else { return false };
         if sent != encoding || slot.subscription.current().is_none_or(|current| current.source != source) {
@@ -288,9 +338,9 @@ impl Receiver {
         self.report(now, ssrc, mapped, out)
     }
 
-    /// The same for audio; `offset` is what is added to timestamps on that SSRC.
-    pub fn audio_report(&mut self, now: Instant, ssrc: u32, offset: u32, info: &SenderInfo, out: &mut Vec<u8>) -> bool {
-        let Some(mapped) = self.audio.counters(ssrc).and_then(|counters| counters.map(*info, offset)) else {
+    /// The same on a line; `offset` is what is added to timestamps there.
+    pub fn line_report(&mut self, now: Instant, ssrc: u32, offset: u32, info: &SenderInfo, out: &mut Vec<u8>) -> bool {
+        let Some(mapped) = self.lines.counters(ssrc).and_then(|counters| counters.map(*info, offset)) else {
             return false;
         };
         self.report(now, ssrc, mapped, out)
@@ -323,7 +373,14 @@ impl Receiver {
                     self.bwe.on_feedback(now, self.history.resolve(now, statuses));
                 }
                 Packet::Nack(nack) => {
-                    let Some(at) = self.slots.iter().position(|slot| slot.ssrc == nack.media_ssrc) else { continue };
+                    let Some(at) = self.slots.iter().position(|slot| slot.ssrc == nack.media_ssrc) else {
+                        let ssrc = nack.media_ssrc;
+                        asked.extend(nack.lost().take(MAX_NACKS).map(|seq| {
+                            let seq = self.lines.find(ssrc, seq);
+                            seq.map_or(Asked::Unknown, |seq| Asked::Line { ssrc, seq })
+                        }));
+                        continue;
+                    };
                     let slot = &self.slots[at];
                     asked.extend(nack.lost().take(MAX_NACKS).map(|seq| {
                         let origin = slot.runs.origin(&slot.subscription, seq);
@@ -341,9 +398,10 @@ impl Receiver {
     }
 
     fn ask_keyframe(&self, ssrc: u32, asked: &mut Vec<Asked>) {
-        if let Some(slot) = self.slots.iter().position(|slot| slot.ssrc == ssrc) {
-            asked.push(Asked::Keyframe { slot });
-        }
+        asked.push(match self.slots.iter().position(|slot| slot.ssrc == ssrc) {
+            Some(slot) => Asked::Keyframe { slot },
+            None => Asked::LineKeyframe { ssrc },
+        });
     }
 
     fn on_block(&mut self, now: Instant, block: &crate::rtcp::ReportBlock) {

@@ -82,12 +82,8 @@ impl MasterKey {
 
     pub(super) fn cipher(&self) -> Result<Cipher, SrtpError> {
         match self.profile {
-            Profile::AeadAes128Gcm => {
-                Cipher::gcm(&self.derive::<16>(Label::Encryption)?, self.derive(Label::Salt)?)
-            }
-            Profile::AeadAes256Gcm => {
-                Cipher::gcm(&self.derive::<32>(Label::Encryption)?, self.derive(Label::Salt)?)
-            }
+            Profile::AeadAes128Gcm => Cipher::gcm(&self.derive::<16>(Label::Encryption)?, self.derive(Label::Salt)?),
+            Profile::AeadAes256Gcm => Cipher::gcm(&self.derive::<32>(Label::Encryption)?, self.derive(Label::Salt)?),
             Profile::Aes128CmSha1_80 => {
                 let key = self.derive(Label::Encryption)?;
                 Cipher::cm(&key, self.derive(Label::Salt)?, &self.derive::<20>(Label::Authentication)?)

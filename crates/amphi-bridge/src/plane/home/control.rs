@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use amphi_media::egress::Line;
 use amphi_media::ids::{EndpointId, MediaKind, SourceId};
+use amphi_media::receive::Reception;
 use amphi_media::rtcp::{
     Arrival, FirEntry, MAX_REPORT_BLOCKS, Packet, ReportBlock, TransportCcFeedback, Writer, compound,
 };
-use amphi_media::receive::Reception;
 use amphi_media::send::SenderInfo;
 use smallvec::SmallVec;
 
@@ -29,18 +30,14 @@ impl Home {
             let Some(source) = self.sources.get_mut(&place.source) else { continue };
             let Some(encoding) = source.encodings.get_mut(usize::from(place.encoding)) else { continue };
             encoding.statistics.on_sender_report(now, report.info.ntp);
+            let kind = source.kind;
             let mut lines: SmallVec<[(u32, u32); 2]> = SmallVec::new();
-            if source.kind == MediaKind::Audio {
-                let slot = self.audio_slots.iter().position(|it| *it == Some(place.source));
-                let slot = slot.and_then(|slot| self.audio_ssrcs.get(slot)).map(|it| it.ssrc);
-                for ssrc in [Some(report.ssrc), slot].into_iter().flatten() {
-                    let carried = self.lines.get(&ssrc).and_then(|line| line.carries());
-                    if let Some((_, offset)) = carried.filter(|(it, _)| *it == place.source) {
-                        lines.push((ssrc, offset));
-                    }
-                }
-                if lines.is_empty() {
-                    continue;
+            let slot = self.audio_slots.iter().position(|it| *it == Some(place.source));
+            let slot = slot.and_then(|slot| self.audio_ssrcs.get(slot)).map(|it| it.ssrc);
+            for ssrc in [Some(report.ssrc), slot].into_iter().flatten() {
+                let carried = self.lines.get(&ssrc).and_then(Line::carries);
+                if let Some((_, offset)) = carried.filter(|(it, _)| *it == place.source) {
+                    lines.push((ssrc, offset));
                 }
             }
             let info = SenderInfo {
@@ -53,6 +50,7 @@ impl Home {
                 source: place.source,
                 encoding: place.encoding,
                 info,
+                kind,
                 lines,
             })));
         }
@@ -125,11 +123,13 @@ impl Home {
                 _ => {}
             }
             while let Some(batch) = carrier.arrivals.take(now) {
-                let base_seq = u64::from(batch.base_seq);
+                let base_seq = batch.base_seq;
                 arrivals.clear();
-                arrivals.extend((base_seq..).zip(batch.arrivals()).filter_map(|(seq, at)| {
-                    Some(Arrival { seq, micros: i64::try_from(at?).unwrap_or(i64::MAX) })
-                }));
+                arrivals.extend(
+                    (base_seq..)
+                        .zip(batch.arrivals())
+                        .filter_map(|(seq, at)| Some(Arrival { seq, micros: i64::try_from(at?).unwrap_or(i64::MAX) })),
+                );
                 let feedback = TransportCcFeedback {
                     sender_ssrc,
                     media_ssrc: batch.media_ssrc,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use amphi_media::codec::{Codec as Video, Frame};
 use amphi_media::conference::Input;
-use amphi_media::egress::{AudioLine, AudioPacket, StreamPacket};
+use amphi_media::egress::{AudioPacket, Line, LineNumbers, RawPacket, StreamPacket};
 use amphi_media::ids::{EndpointId, LayerIndex, MediaKind, SourceId};
 use amphi_media::keyframe::{Need, Wish};
 use amphi_media::packet::MediaPacket;
@@ -19,6 +19,9 @@ use super::{Home, MAX_LINES, Place, WANTED_AGAIN};
 use crate::plane::command::Codec;
 use crate::plane::shard::Item;
 use crate::plane::stats::Counters;
+
+/// Stands for padding where packets are left out and gaps closed.
+const PADDING: u8 = 127;
 
 /// A packet after RTX and padding are off.
 struct Plain<'a> {
@@ -177,7 +180,12 @@ impl Home {
             }
         };
         media.payload = Bytes::copy_from_slice(payload);
-        self.items.push(Item::Audio(Arc::new(AudioPacket { owner, packet: Arc::new(media), plain, slot })));
+        let packet = Arc::new(media);
+        if let (true, mesh) = self.relays(place.carrier) {
+            let raw = RawPacket { owner, mesh, packet: packet.clone(), numbers: plain, rtx: None };
+            self.items.push(Item::Raw(Arc::new(raw)));
+        }
+        self.items.push(Item::Audio(Arc::new(AudioPacket { owner, packet, plain, slot })));
     }
 
     fn line(
@@ -187,11 +195,11 @@ impl Home {
         source: SourceId,
         seq: u64,
         timestamp: u32,
-    ) -> Option<amphi_media::egress::AudioNumbers> {
+    ) -> Option<LineNumbers> {
         if self.lines.len() >= MAX_LINES && !self.lines.contains_key(&ssrc) {
             return None;
         }
-        self.lines.entry(ssrc).or_insert_with(|| AudioLine::new(ssrc)).number(now, source, seq, timestamp)
+        self.lines.entry(ssrc).or_insert_with(|| Line::new(ssrc)).number(now, source, seq, timestamp)
     }
 
     fn video(
@@ -203,12 +211,15 @@ impl Home {
         payload: &[u8],
         counters: &mut Counters,
     ) {
+        let (relayed, mesh) = self.relays(place.carrier);
         let Some(source) = self.sources.get_mut(&place.source) else { return };
+        let owner = source.owner;
         let (carrier, streams) = (source.carrier, &mut source.streams);
         let Some(encoding) = source.encodings.get_mut(usize::from(place.encoding)) else { return };
         encoding.nacks.on_packet(now, media.seq);
         if payload.is_empty() {
             // Padding: its number is left out for receivers too.
+            encoding.silence.pass(media.seq, Some(PADDING));
             streams.iter_mut().for_each(|live| live.stream.skip(place.encoding, media.seq));
             return;
         }
@@ -248,8 +259,14 @@ impl Home {
                 out.push(Arc::new(StreamPacket { stream: live.key, projected, packet: packet.clone() }));
             }
         }
+        let (rtx, raw) = (encoding.rtx, encoding.silence.pass(packet.seq, Some(0)).filter(|_| relayed));
         if !out.is_empty() {
             self.items.push(Item::Video(out));
+        }
+        if let Some(seq) = raw
+            && let Some(numbers) = self.line(now, packet.ssrc, place.source, seq, packet.timestamp)
+        {
+            self.items.push(Item::Raw(Arc::new(RawPacket { owner, mesh, packet, numbers, rtx })));
         }
         needs.into_iter().for_each(|encoding| self.need(now, place.source, encoding));
         let holes = self.sources.get(&place.source).and_then(|it| it.encodings.get(usize::from(place.encoding)));

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amphi_media::conference::Input;
-use amphi_media::egress::AudioLine;
+use amphi_media::egress::Line;
 use amphi_media::ids::{EndpointId, LayerIndex, MediaKind, SourceId};
-use amphi_media::keyframe::{KeyframeConfig, Keyframes, Wish};
+use amphi_media::keyframe::{KeyframeConfig, Keyframes, Need, Wish};
 use amphi_media::slots::{SlotMap, SlotSsrc};
 use amphi_media::source::SourceDesc;
 use amphi_media::speech::Levels;
@@ -55,12 +55,14 @@ pub(super) struct Home {
     carriers: HashMap<EndpointId, Carrier>,
     /// Who is behind which relay.
     relayed: HashMap<EndpointId, EndpointId>,
+    /// Relays and their meshes.
+    meshes: HashMap<EndpointId, u32>,
     muted: HashMap<EndpointId, (bool, bool)>,
     ssrcs: HashMap<u32, Place>,
     sources: HashMap<SourceId, Source>,
     levels: Levels,
     keyframes: Keyframes,
-    lines: HashMap<u32, AudioLine>,
+    lines: HashMap<u32, Line>,
     audio_ssrcs: Arc<[SlotSsrc]>,
     audio_slots: SlotMap,
     exempt: Arc<[SourceId]>,
@@ -83,6 +85,7 @@ impl Home {
             config,
             carriers: HashMap::new(),
             relayed: HashMap::new(),
+            meshes: HashMap::new(),
             muted: HashMap::new(),
             ssrcs: HashMap::new(),
             sources: HashMap::new(),
@@ -106,8 +109,10 @@ impl Home {
     /// A participant or a relay came.
     pub(super) fn add(&mut self, now: Instant, id: EndpointId, role: Role, media: Arc<Media>) {
         self.carriers.insert(id, Carrier::new(now, media));
-        if role == Role::Participant {
-            self.levels.add(id);
+        match role {
+            Role::Participant => self.levels.add(id),
+            Role::Relay { mesh } => drop(self.meshes.insert(id, mesh)),
+            Role::Visitor => {}
         }
     }
 
@@ -132,7 +137,8 @@ impl Home {
 
     /// Somebody left; with a relay all behind it.
     pub(super) fn remove(&mut self, id: EndpointId) {
-        let behind: Vec<EndpointId> = self.relayed.iter().filter(|(_, relay)| **relay == id).map(|(it, _)| *it).collect();
+        let behind: Vec<EndpointId> =
+            self.relayed.iter().filter(|(_, relay)| **relay == id).map(|(it, _)| *it).collect();
         for it in behind.into_iter().chain([id]) {
             self.relayed.remove(&it);
             self.muted.remove(&it);
@@ -142,6 +148,7 @@ impl Home {
             gone.into_iter().for_each(|source| self.remove_source(source));
         }
         self.carriers.remove(&id);
+        self.meshes.remove(&id);
     }
 
     fn remove_source(&mut self, id: SourceId) {
@@ -227,6 +234,20 @@ impl Home {
             self.keyframes.wish(now, wish);
             self.ask_keyframes(now);
         }
+    }
+
+    /// A relay, or an endpoint that names the source's own SSRC, needs a keyframe.
+    pub(super) fn relay_wish(&mut self, now: Instant, requester: EndpointId, ssrc: u32) {
+        let Some(place) = self.ssrcs.get(&ssrc).copied().filter(|it| it.carrier != requester) else { return };
+        let need = Need::Repair;
+        let (source, encoding, requester) = (place.source, place.encoding, Some(requester));
+        self.wish(now, Wish { source, encoding, need, requester, rtt: None });
+    }
+
+    /// Whether some relay is to get what comes from a carrier, and the carrier's mesh.
+    fn relays(&self, carrier: EndpointId) -> (bool, Option<u32>) {
+        let mesh = self.meshes.get(&carrier).copied();
+        (self.meshes.iter().any(|(_, other)| Some(*other) != mesh), mesh)
     }
 
     /// What a shard has receivers for.

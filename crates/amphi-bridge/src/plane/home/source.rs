@@ -29,6 +29,7 @@ pub(super) struct Encoding {
     pub(super) seq: Unwrap<16>,
     pub(super) duplicates: DuplicateFilter,
     pub(super) nacks: NackGenerator,
+    /// Closes gaps that silence leaves; of video (for relays) those of padding.
     pub(super) silence: SilenceDiscarder,
     pub(super) statistics: ReceiveStatistics,
     pub(super) rtx_seq: Unwrap<16>,
@@ -59,7 +60,7 @@ impl Source {
             seq: Unwrap::new(),
             duplicates: DuplicateFilter::new(),
             nacks: NackGenerator::new(NackConfig::default()),
-            silence: SilenceDiscarder::new(SILENT_PACKETS),
+            silence: SilenceDiscarder::new(if desc.kind == MediaKind::Audio { SILENT_PACKETS } else { 0 }),
             statistics: ReceiveStatistics::new(clock_rate),
             rtx_seq: Unwrap::new(),
             rtx_statistics: ReceiveStatistics::new(clock_rate),

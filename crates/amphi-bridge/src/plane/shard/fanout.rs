@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use amphi_media::egress::{AudioPacket, Head, StreamPacket};
-use amphi_media::ids::ConferenceId;
+use amphi_media::egress::{AudioPacket, Head, RawPacket, StreamPacket};
+use amphi_media::ids::{ConferenceId, MediaKind};
 use amphi_media::projection::StreamKey;
 use smallvec::SmallVec;
 
@@ -13,6 +13,7 @@ use super::member::{Layouts, Member, Members};
 use super::out::{Load, Out};
 use super::room::{Follower, Room, arrived};
 use super::{Item, Report, Shard};
+use crate::plane::command::Role;
 
 /// Heads of one packet by layout.
 type Heads = SmallVec<[Option<Box<Head>>; 2]>;
@@ -37,6 +38,9 @@ impl Shard {
         if !room.waiting.is_empty() {
             switchers(now, room, members, layouts, out, &mut groups, items);
         }
+        if !room.relays.is_empty() {
+            relays(now, room, members, layouts, out, items);
+        }
         for item in items {
             if let Item::Report(report) = item {
                 reports(now, room, members, out, report);
@@ -45,11 +49,7 @@ impl Shard {
     }
 }
 
-fn head<'a>(
-    heads: &'a mut Heads,
-    layout: usize,
-    make: impl FnOnce() -> Option<Head>,
-) -> Option<&'a Head> {
+fn head(heads: &mut Heads, layout: usize, make: impl FnOnce() -> Option<Head>) -> Option<&Head> {
     if heads.len() <= layout {
         heads.resize_with(layout + 1, || None);
     }
@@ -95,7 +95,7 @@ fn audio(now: Instant, room: &Room, members: &mut Members, layouts: &Layouts, ou
             if !out.run.takes(head.sealed_len(&receiver.outbound)) {
                 out.flush(path, Load::Audio);
             }
-            let size = receiver.audio(numbers, head, out.send_time, &mut out.run);
+            let size = receiver.line(numbers, head, out.send_time, &mut out.run);
             member.sent.0 += u64::from(size != 0);
             member.sent.1 += size as u64;
         }
@@ -130,7 +130,14 @@ fn group(now: Instant, room: &mut Room, members: &mut Members, items: &[Item]) -
     groups
 }
 
-fn followers(now: Instant, room: &mut Room, members: &mut Members, layouts: &Layouts, out: &mut Out, group: &mut Group) {
+fn followers(
+    now: Instant,
+    room: &mut Room,
+    members: &mut Members,
+    layouts: &Layouts,
+    out: &mut Out,
+    group: &mut Group,
+) {
     let Some(local) = room.streams.get_mut(&group.key) else { return };
     let mut at = 0;
     while let Some(follower) = local.followers.get(at).copied() {
@@ -281,17 +288,52 @@ fn offer(
     member.sent.1 += size as u64;
 }
 
+/// Relays get everything but what came from their own mesh (`spec/bridge.md` 5.3).
+fn relays(now: Instant, room: &mut Room, members: &mut Members, layouts: &Layouts, out: &mut Out, items: &[Item]) {
+    let mut packets: SmallVec<[(&Arc<RawPacket>, Heads); 8]> = SmallVec::new();
+    for item in items {
+        let Item::Raw(packet) = item else { continue };
+        if packet.packet.kind == MediaKind::Video {
+            room.keep(now, packet);
+        }
+        packets.push((packet, Heads::new()));
+    }
+    for place in &room.relays {
+        let Some(member) = members.get_mut(*place) else { continue };
+        let (Role::Relay { mesh }, layout) = (member.role, member.layout) else { continue };
+        let (Some(path), Some(receiver)) = (member.path, &mut member.receiver) else { continue };
+        for (packet, heads) in &mut packets {
+            let accepts = match packet.packet.kind {
+                MediaKind::Audio => member.media.accepts_audio,
+                MediaKind::Video => member.media.accepts_video,
+            };
+            if packet.mesh == Some(mesh) || !accepts {
+                continue;
+            }
+            let make = || Head::raw(layouts.get(layout)?, &packet.packet).ok();
+            let Some(head) = head(heads, layout, make) else { continue };
+            if !out.run.takes(head.sealed_len(&receiver.outbound)) {
+                out.flush(path, Load::Video);
+            }
+            let size = receiver.line(&packet.numbers, head, out.send_time, &mut out.run);
+            member.sent.0 += u64::from(size != 0);
+            member.sent.1 += size as u64;
+        }
+        out.flush(path, Load::Video);
+    }
+}
+
 fn reports(now: Instant, room: &Room, members: &mut Members, out: &mut Out, report: &Report) {
     let mut packet = Vec::with_capacity(64);
-    for place in &room.receivers {
+    for place in room.receivers.iter().chain(&room.relays) {
         let Some(member) = members.get_mut(*place) else { continue };
         let (Some(path), Some(receiver)) = (member.path, &mut member.receiver) else { continue };
         for (ssrc, offset) in &report.lines {
-            if receiver.audio_report(now, *ssrc, *offset, &report.info, &mut packet) {
+            if receiver.line_report(now, *ssrc, *offset, &report.info, &mut packet) {
                 out.sealed_control(path, &packet);
             }
         }
-        if !report.lines.is_empty() {
+        if report.kind == MediaKind::Audio {
             continue;
         }
         let slot = receiver

@@ -49,6 +49,16 @@ impl Shard {
                     self.out.counters.keyframes_asked += 1;
                     self.repair(now, place, slot);
                 }
+                Asked::Line { ssrc, seq } => {
+                    self.out.counters.nacks_received += 1;
+                    self.retransmit_raw(now, place, ssrc, seq);
+                }
+                Asked::LineKeyframe { ssrc } => {
+                    self.out.counters.keyframes_asked += 1;
+                    if let Some(home) = self.homes.get_mut(&conference).filter(|_| !visitor) {
+                        home.relay_wish(now, id, ssrc);
+                    }
+                }
                 Asked::Unknown => {
                     self.out.counters.nacks_received += 1;
                     self.out.counters.nacks_missed += 1;
@@ -108,6 +118,24 @@ impl Shard {
             member.sent.1 += size as u64;
         }
         size
+    }
+
+    /// Puts a retransmission for a relay into the run.
+    fn retransmit_raw(&mut self, now: Instant, place: usize, ssrc: u32, seq: u64) {
+        let Some(member) = self.members.get_mut(place) else { return };
+        let (layout, conference) = (member.layout, member.conference);
+        let (Some(path), Some(receiver)) = (member.path, &mut member.receiver) else { return };
+        let Some((kept, packet)) = self.rooms.get(&conference).and_then(|room| room.kept(now, ssrc, seq)) else {
+            self.out.counters.nacks_missed += 1;
+            return;
+        };
+        let Some(map) = self.layouts.get(layout) else { return };
+        let Ok(head) = Head::raw(map, &packet.packet) else { return };
+        if !self.out.run.takes(head.sealed_rtx_len(&receiver.outbound)) {
+            self.out.flush(path, Load::Video);
+        }
+        let size = receiver.raw_retransmission(now, packet, kept, &head, self.out.send_time, &mut self.out.run);
+        self.out.counters.rtx_sent += u64::from(size != 0);
     }
 
     /// A receiver's decoder needs a keyframe of what is in a slot.

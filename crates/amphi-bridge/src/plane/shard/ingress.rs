@@ -57,12 +57,10 @@ impl Shard {
     fn datagram(&mut self, now: Instant, local: usize, remote: SocketAddr, datagram: &mut [u8]) {
         match demux::classify(datagram) {
             Kind::Stun => match demux::stun_local_ufrag(datagram) {
-                Some(ufrag) => {
-                    match demux::thread_of(ufrag, self.parts.ufrag_prefix) {
-                        Some(thread) => self.handshake(usize::from(thread), local, remote, datagram),
-                        None => self.out.counters.unknown_datagrams += 1,
-                    }
-                }
+                Some(ufrag) => match demux::thread_of(ufrag, self.parts.ufrag_prefix) {
+                    Some(thread) => self.handshake(usize::from(thread), local, remote, datagram),
+                    None => self.out.counters.unknown_datagrams += 1,
+                },
                 None => match self.addresses.0.get(&(local, remote)) {
                     Some(route) => self.handshake(route.thread, local, remote, datagram),
                     None => {

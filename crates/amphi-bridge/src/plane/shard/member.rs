@@ -87,7 +87,14 @@ pub(super) struct Members {
 }
 
 impl Members {
-    pub(super) fn add(&mut self, id: EndpointId, conference: ConferenceId, role: Role, media: Arc<Media>, layout: usize) -> usize {
+    pub(super) fn add(
+        &mut self,
+        id: EndpointId,
+        conference: ConferenceId,
+        role: Role,
+        media: Arc<Media>,
+        layout: usize,
+    ) -> usize {
         let stamp = self.stamp();
         let member = Box::new(Member {
             id,

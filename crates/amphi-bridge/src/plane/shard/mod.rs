@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amphi_media::conference::{Input, Output};
-use amphi_media::egress::{AudioPacket, ReceiverConfig, StreamPacket};
-use amphi_media::ids::{ConferenceId, EndpointId, LayerIndex, SourceId};
+use amphi_media::egress::{AudioPacket, RawPacket, ReceiverConfig, StreamPacket};
+use amphi_media::ids::{ConferenceId, EndpointId, LayerIndex, MediaKind, SourceId};
 use amphi_media::keyframe::Wish;
 use amphi_media::send::SenderInfo;
 use amphi_media::source::SourceDesc;
@@ -110,6 +110,8 @@ pub(super) enum Item {
     Video(SmallVec<[Arc<StreamPacket>; 3]>),
     /// An audio packet.
     Audio(Arc<AudioPacket>),
+    /// A packet for relays.
+    Raw(Arc<RawPacket>),
     /// A sender report of an encoding.
     Report(Arc<Report>),
 }
@@ -120,7 +122,8 @@ pub(super) struct Report {
     pub(super) source: SourceId,
     pub(super) encoding: u8,
     pub(super) info: SenderInfo,
-    /// Of audio: SSRCs that carry the source, and what is added to timestamps there.
+    pub(super) kind: MediaKind,
+    /// SSRCs of lines that carry the encoding, and what is added to timestamps there.
     pub(super) lines: SmallVec<[(u32, u32); 2]>,
 }
 
@@ -280,9 +283,11 @@ impl Shard {
             let remote: SmallVec<[usize; 16]> = home.audience().filter(|shard| *shard != self.parts.index).collect();
             let items: Arc<[Item]> = items.into();
             for shard in remote {
-                let sent = self.parts.shards.get(shard).is_some_and(|link| {
-                    link.packet(ShardPacket::Batch { conference, items: items.clone() })
-                });
+                let sent = self
+                    .parts
+                    .shards
+                    .get(shard)
+                    .is_some_and(|link| link.packet(ShardPacket::Batch { conference, items: items.clone() }));
                 self.out.counters.queue_drops += u64::from(!sent);
             }
             self.fan_out(now, conference, &items);

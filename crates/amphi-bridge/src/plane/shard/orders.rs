@@ -53,7 +53,9 @@ impl Shard {
                 }
                 self.rooms.remove(&conference);
                 self.homes.remove(&conference);
-                self.addresses.0.retain(|_, route| self.members.place(route.endpoint).is_some() || route.shard != self.parts.index);
+                self.addresses
+                    .0
+                    .retain(|_, route| self.members.place(route.endpoint).is_some() || route.shard != self.parts.index);
             }
             ShardOrder::AddEndpoint { id, conference, role, media } => self.add(now, id, conference, role, media),
             ShardOrder::AddRelayed { endpoint, relay } => {
@@ -199,9 +201,13 @@ impl Shard {
         );
         (member.inbound, member.receiver, member.rung) = (Some(inbound), Some(receiver), None);
         let (conference, relay) = (member.conference, matches!(member.role, Role::Relay { .. }));
-        if let Some(room) = self.rooms.get_mut(&conference).filter(|_| !relay) {
-            room.add_receiver(place);
-            room.place(now, &mut self.members, place, true);
+        match self.rooms.get_mut(&conference) {
+            Some(room) if relay => room.add_relay(place),
+            Some(room) => {
+                room.add_receiver(place);
+                room.place(now, &mut self.members, place, true);
+            }
+            None => {}
         }
         self.members.arm(place);
     }

@@ -37,7 +37,8 @@ impl Out {
     pub(super) fn begin(&mut self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // 6 bits of seconds, 18 of the fraction.
-        self.send_time = ((now.as_secs() & 63) << 18) as u32 | (u64::from(now.subsec_nanos()) * (1 << 18) / 1_000_000_000) as u32;
+        self.send_time =
+            ((now.as_secs() & 63) << 18) as u32 | (u64::from(now.subsec_nanos()) * (1 << 18) / 1_000_000_000) as u32;
     }
 
     /// Sends what is in the run.

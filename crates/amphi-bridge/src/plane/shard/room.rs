@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use amphi_media::bwe::Demand;
 use amphi_media::conference::Class;
-use amphi_media::egress::{Receiver, StreamPacket, VideoSlot};
+use amphi_media::egress::{RawPacket, Receiver, StreamPacket, VideoSlot};
 use amphi_media::ids::{ClassId, ConferenceId, EndpointId, LayerIndex, MediaKind, SourceId};
 use amphi_media::keyframe::{Need, Wish};
 use amphi_media::projection::StreamKey;
@@ -59,6 +59,10 @@ pub(super) struct Room {
     pub(super) home: usize,
     /// Members that receive audio or video and are connected.
     pub(super) receivers: Vec<usize>,
+    /// Relays that are connected.
+    pub(super) relays: Vec<usize>,
+    /// What relays may ask for again, by SSRC.
+    raw: HashMap<u32, Store<RawPacket>>,
     sources: HashMap<SourceId, Seen>,
     classes: HashMap<ClassId, Arc<Class>>,
     video: Arc<[SlotSsrc]>,
@@ -89,6 +93,8 @@ impl Room {
             id,
             home,
             receivers: Vec::new(),
+            relays: Vec::new(),
+            raw: HashMap::new(),
             sources: HashMap::new(),
             classes: HashMap::new(),
             video: Arc::new([]),
@@ -147,8 +153,27 @@ impl Room {
         self.dirty = true;
     }
 
+    /// A relay is connected.
+    pub(super) fn add_relay(&mut self, place: usize) {
+        if !self.relays.contains(&place) {
+            self.relays.push(place);
+        }
+    }
+
+    /// Keeps a packet for relays that ask for it again.
+    pub(super) fn keep(&mut self, now: Instant, packet: &Arc<RawPacket>) {
+        let store = self.raw.entry(packet.numbers.ssrc).or_insert_with(|| Store::new(StoreConfig::default()));
+        store.push(now, packet.numbers.seq, packet.clone());
+    }
+
+    /// A packet that a relay asks for again, and when it was sent first.
+    pub(super) fn kept(&self, now: Instant, ssrc: u32, seq: u64) -> Option<(Instant, &Arc<RawPacket>)> {
+        self.raw.get(&ssrc)?.get(now, seq)
+    }
+
     pub(super) fn remove_receiver(&mut self, place: usize) {
         self.receivers.retain(|it| *it != place);
+        self.relays.retain(|it| *it != place);
         self.dirty = true;
     }
 
@@ -246,10 +271,7 @@ impl Room {
 
     /// A packet of a stream came that is not known here: whoever wants its source and layer waits for it from now on.
     pub(super) fn discover(&mut self, now: Instant, members: &mut Members, key: StreamKey) {
-        self.streams.insert(
-            key,
-            Local { followers: Vec::new(), store: Store::new(StoreConfig::default()), last: now },
-        );
+        self.streams.insert(key, Local { followers: Vec::new(), store: Store::new(StoreConfig::default()), last: now });
         let before = self.keys.insert((key.source, key.target), key);
         // Followers of the stream that this one takes the place of.
         let left = before.and_then(|before| self.streams.get_mut(&before)).map(|it| std::mem::take(&mut it.followers));
@@ -280,6 +302,10 @@ impl Room {
     pub(super) fn wishes(&mut self, now: Instant, members: &mut Members) -> Vec<Wish> {
         self.streams.retain(|_, it| now.saturating_duration_since(it.last) < STALE || !it.followers.is_empty());
         self.keys.retain(|_, key| self.streams.contains_key(key));
+        self.raw.retain(|_, store| {
+            store.expire(now);
+            !store.is_empty()
+        });
         let mut wishes: Vec<Wish> = Vec::new();
         self.waiting.retain(|waiting| {
             let Some(member) = members.get_mut(waiting.member as usize).filter(|it| it.stamp == waiting.stamp) else {
