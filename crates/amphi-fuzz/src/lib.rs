@@ -5,6 +5,7 @@
 //! folder in `fuzz/corpus`; see `fuzz/README.md`.
 
 mod c2s;
+mod jingle;
 mod dependency;
 mod h264;
 mod link;
@@ -17,9 +18,13 @@ mod srtp;
 mod stream_reader;
 mod vp8;
 mod vp9;
+mod sctp;
+mod stream_reader;
+mod stun;
 mod xml;
 
 pub use c2s::c2s;
+pub use jingle::jingle;
 pub use dependency::dependency;
 pub use h264::h264;
 pub use link::link;
@@ -31,6 +36,9 @@ pub use srtp::srtp;
 pub use stream_reader::stream_reader;
 pub use vp8::vp8;
 pub use vp9::vp9;
+pub use sctp::sctp;
+pub use stream_reader::stream_reader;
+pub use stun::stun;
 pub use xml::xml;
 
 /// The body of a target.
@@ -44,6 +52,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("s2s", s2s),
     ("room", room),
     ("link", link),
+    ("jingle", jingle),
     ("rtp", rtp),
     ("rtcp", rtcp),
     ("srtp", srtp),
@@ -51,4 +60,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("vp9", vp9),
     ("dependency", dependency),
     ("h264", h264),
+    ("stun", stun),
+    ("sctp", sctp),
 ];

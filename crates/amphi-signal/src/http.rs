@@ -51,15 +51,19 @@ pub(crate) trait Health: Send + Sync {
 }
 
 /// Routes of the public front.
-pub(crate) fn front(http: Arc<Http>) -> Router {
-    common(http.clone())
+pub(crate) fn front(http: Arc<Http>, more: Option<Router>) -> Router {
+    let router = common(http.clone())
         .route("/", get(page))
         .route("/xmpp-websocket", get(keep_alive))
         .route("/{tenant}/xmpp-websocket", get(keep_alive))
         .route("/http-bind", any(bosh::handle))
         .route("/{tenant}/http-bind", any(bosh::handle))
         .layer(middleware::from_fn_with_state(http.clone(), cors))
-        .with_state(http)
+        .with_state(http);
+    match more {
+        Some(more) => router.merge(more),
+        None => router,
+    }
 }
 
 /// Routes of the focus' and operators' address.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::allocation::ConstraintsUpdate;
+use crate::allocation::{ConstraintsUpdate, Settings};
 use crate::ids::{EndpointId, MediaKind};
 use crate::slots::difference;
 
@@ -154,6 +154,15 @@ impl Conference {
             self.send_many(wanting, message.clone());
         }
         self.send_relays(from_mesh, message);
+    }
+
+    pub(super) fn initial_last_n(&mut self, now: Instant, id: EndpointId, last_n: i32) {
+        let Some(receiver) = self.people.get_mut(&id).map(|person| &mut person.receiver) else { return };
+        if !receiver.configured && receiver.settings.last_n != last_n {
+            let settings = Settings { last_n: last_n.max(-1), ..Settings::clone(&receiver.settings) };
+            receiver.settings = Arc::new(settings);
+            self.move_soon(now, id);
+        }
     }
 
     fn constrain(&mut self, now: Instant, id: EndpointId, mut update: ConstraintsUpdate) {

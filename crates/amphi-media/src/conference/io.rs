@@ -124,6 +124,13 @@ pub enum Input {
     Activity(Vec<(EndpointId, Instant)>),
     /// An audio source is to be forwarded and has no slot: it gets the one least recently used.
     AudioWanted(SourceId),
+    /// How many sources an endpoint gets at first (`initial-last-n`). Without effect once it has said itself what it wants.
+    InitialLastN {
+        /// Whose.
+        endpoint: EndpointId,
+        /// Sources at a time; -1 is no limit.
+        last_n: i32,
+    },
     /// A deadline came.
     Tick,
 }

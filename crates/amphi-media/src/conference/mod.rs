@@ -225,6 +225,7 @@ impl Conference {
             Input::Bandwidth(estimates) => self.set_bandwidth(now, &estimates),
             Input::Activity(activity) => self.set_activity(&activity),
             Input::AudioWanted(source) => self.audio_wanted(now, source),
+            Input::InitialLastN { endpoint, last_n } => self.initial_last_n(now, endpoint, last_n),
             Input::Tick => {}
         }
         self.check_connectivity(now);

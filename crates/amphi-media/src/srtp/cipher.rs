@@ -1,6 +1,6 @@
 //! The two transforms with their session keys. Everything here is told the packet index; whether a packet may be taken is decided elsewhere.
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
@@ -30,8 +30,10 @@ pub(super) struct CounterMode {
 }
 
 impl Cipher {
-    pub(super) fn gcm(key: &[u8; 16], salt: [u8; 12]) -> Result<Self, SrtpError> {
-        Ok(Self::Gcm { key: LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key)?), salt })
+    /// AES-128 or AES-256, by the length of the key.
+    pub(super) fn gcm(key: &[u8], salt: [u8; 12]) -> Result<Self, SrtpError> {
+        let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
+        Ok(Self::Gcm { key: LessSafeKey::new(UnboundKey::new(algorithm, key)?), salt })
     }
 
     pub(super) fn cm(key: &[u8; 16], salt: [u8; 14], authentication: &[u8]) -> Result<Self, SrtpError> {

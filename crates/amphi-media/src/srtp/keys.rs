@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 
 use super::cipher::{Cipher, ControlCipher};
 use super::{Inbound, Outbound, Profile, SrtpError};
@@ -20,7 +20,8 @@ pub enum DtlsRole {
 #[derive(Clone, PartialEq, Eq)]
 pub struct MasterKey {
     profile: Profile,
-    key: [u8; 16],
+    /// Keys of 16 bytes are followed by zeros.
+    key: [u8; 32],
     /// Salts of 12 bytes are followed by zeros (RFC 7714 section 11).
     salt: [u8; 14],
 }
@@ -48,13 +49,17 @@ impl MasterKey {
     /// # Errors
     /// Lengths that are not those of the profile.
     pub fn new(profile: Profile, key: &[u8], salt: &[u8]) -> Result<Self, SrtpError> {
-        let key = key.try_into().map_err(|_| SrtpError::KeyLength(key.len()))?;
+        if key.len() != profile.key_len() {
+            return Err(SrtpError::KeyLength(key.len()));
+        }
         if salt.len() != profile.salt_len() {
             return Err(SrtpError::KeyLength(salt.len()));
         }
         let mut padded = [0; 14];
         padded[..salt.len()].copy_from_slice(salt);
-        Ok(Self { profile, key, salt: padded })
+        let mut padded_key = [0; 32];
+        padded_key[..key.len()].copy_from_slice(key);
+        Ok(Self { profile, key: padded_key, salt: padded })
     }
 
     /// The profile that the key is for.
@@ -68,27 +73,34 @@ impl MasterKey {
         iv[..14].copy_from_slice(&self.salt);
         // The label stands above an index of 48 bits that is always 0.
         iv[7] ^= label as u8;
-        let key = EncryptingKey::ctr(UnboundCipherKey::new(&AES_128, &self.key)?)?;
+        let algorithm = if self.profile.key_len() == 32 { &AES_256 } else { &AES_128 };
+        let key = EncryptingKey::ctr(UnboundCipherKey::new(algorithm, &self.key[..self.profile.key_len()])?)?;
         let mut out = [0; N];
         key.less_safe_encrypt(&mut out, EncryptionContext::Iv128(iv.into()))?;
         Ok(out)
     }
 
     pub(super) fn cipher(&self) -> Result<Cipher, SrtpError> {
-        let key = self.derive(Label::Encryption)?;
         match self.profile {
-            Profile::AeadAes128Gcm => Cipher::gcm(&key, self.derive(Label::Salt)?),
+            Profile::AeadAes128Gcm => Cipher::gcm(&self.derive::<16>(Label::Encryption)?, self.derive(Label::Salt)?),
+            Profile::AeadAes256Gcm => Cipher::gcm(&self.derive::<32>(Label::Encryption)?, self.derive(Label::Salt)?),
             Profile::Aes128CmSha1_80 => {
+                let key = self.derive(Label::Encryption)?;
                 Cipher::cm(&key, self.derive(Label::Salt)?, &self.derive::<20>(Label::Authentication)?)
             }
         }
     }
 
     pub(super) fn control_cipher(&self) -> Result<ControlCipher, SrtpError> {
-        let key = self.derive(Label::ControlEncryption)?;
         let cipher = match self.profile {
-            Profile::AeadAes128Gcm => Cipher::gcm(&key, self.derive(Label::ControlSalt)?),
+            Profile::AeadAes128Gcm => {
+                Cipher::gcm(&self.derive::<16>(Label::ControlEncryption)?, self.derive(Label::ControlSalt)?)
+            }
+            Profile::AeadAes256Gcm => {
+                Cipher::gcm(&self.derive::<32>(Label::ControlEncryption)?, self.derive(Label::ControlSalt)?)
+            }
             Profile::Aes128CmSha1_80 => {
+                let key = self.derive(Label::ControlEncryption)?;
                 Cipher::cm(&key, self.derive(Label::ControlSalt)?, &self.derive::<20>(Label::ControlAuthentication)?)
             }
         };

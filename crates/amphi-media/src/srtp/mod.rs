@@ -26,18 +26,21 @@ pub const MAX_INDEX: u64 = (1 << 48) - 1;
 pub enum Profile {
     /// AES-128 in Galois/counter mode: preferred, several times cheaper (`spec/bridge.md` 2.4).
     AeadAes128Gcm,
+    /// AES-256 in Galois/counter mode: what browsers and DTLS libraries agree on if both offer it. Little dearer.
+    AeadAes256Gcm,
     /// AES-128 in counter mode with HMAC-SHA1 of 80 bits.
     Aes128CmSha1_80,
 }
 
 impl Profile {
     /// In our order of preference.
-    pub const PREFERRED: [Self; 2] = [Self::AeadAes128Gcm, Self::Aes128CmSha1_80];
+    pub const PREFERRED: [Self; 3] = [Self::AeadAes128Gcm, Self::AeadAes256Gcm, Self::Aes128CmSha1_80];
 
     /// Number in the `use_srtp` extension of DTLS.
     pub const fn id(self) -> u16 {
         match self {
             Self::AeadAes128Gcm => 0x0007,
+            Self::AeadAes256Gcm => 0x0008,
             Self::Aes128CmSha1_80 => 0x0001,
         }
     }
@@ -46,6 +49,7 @@ impl Profile {
     pub const fn from_id(id: u16) -> Option<Self> {
         match id {
             0x0007 => Some(Self::AeadAes128Gcm),
+            0x0008 => Some(Self::AeadAes256Gcm),
             0x0001 => Some(Self::Aes128CmSha1_80),
             _ => None,
         }
@@ -53,13 +57,16 @@ impl Profile {
 
     /// Length of a master key.
     pub const fn key_len(self) -> usize {
-        16
+        match self {
+            Self::AeadAes128Gcm | Self::Aes128CmSha1_80 => 16,
+            Self::AeadAes256Gcm => 32,
+        }
     }
 
     /// Length of a master salt.
     pub const fn salt_len(self) -> usize {
         match self {
-            Self::AeadAes128Gcm => 12,
+            Self::AeadAes128Gcm | Self::AeadAes256Gcm => 12,
             Self::Aes128CmSha1_80 => 14,
         }
     }
@@ -72,7 +79,7 @@ impl Profile {
     /// What sealing appends to RTP.
     pub const fn tag_len(self) -> usize {
         match self {
-            Self::AeadAes128Gcm => 16,
+            Self::AeadAes128Gcm | Self::AeadAes256Gcm => 16,
             Self::Aes128CmSha1_80 => 10,
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use amphi_stanza::BareJid;
 
+use super::bridge_check::Bridge;
 use super::check::Check;
 use super::error::ConfigError;
 use super::file::{Links, LogFile, MetricsFile, Promotion};
@@ -52,6 +53,10 @@ pub struct Config {
     pub queue: QueueFile,
     /// The focus.
     pub focus: Focus,
+    /// Where bridges announce themselves; `None` where there are none.
+    pub brewery: Option<BareJid>,
+    /// The media bridge, when this process runs it.
+    pub bridge: Option<Bridge>,
     /// Bounds on peers.
     pub limits: LimitsFile,
     /// Log output.
@@ -69,6 +74,8 @@ pub struct Roles {
     pub front: bool,
     /// The focus.
     pub focus: bool,
+    /// The media bridge.
+    pub bridge: bool,
     /// Visitor nodes by name.
     pub nodes: Vec<String>,
 }

@@ -3,6 +3,8 @@
 //! Two stages. [`Layers`] become a [`File`]: right keys, right types. A [`File`] becomes a [`Config`]: addresses parsed,
 //! secrets read, names valid, usual hosts filled in, contradictions named. The rest of the program sees only [`Config`].
 
+mod bridge;
+mod bridge_check;
 mod check;
 mod checked;
 mod error;
@@ -22,6 +24,8 @@ mod tests;
 mod units;
 mod visitors;
 
+pub use bridge::{BridgeFile, BridgeLoginFile};
+pub use bridge_check::{Bridge, BridgeLogin, BridgePlace};
 pub use checked::{Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, WhereNode};
 pub use error::{ConfigError, Mistake, Place};
 pub use file::{File, Links, ListenFile, LogFile, LogFormat, MetricsFile, Promotion, TlsFile};
