@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
+use rustls::CipherSuite;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 /// Where a certificate comes from.
@@ -76,10 +77,23 @@ struct Current {
     changed: Option<SystemTime>,
 }
 
-/// The crypto provider of all TLS here.
+/// The crypto provider of all TLS here. AES-128 comes first: its handshake hashes with SHA-256, which processors do in hardware,
+/// where that of AES-256 needs SHA-384.
 pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     static PROVIDER: std::sync::OnceLock<Arc<rustls::crypto::CryptoProvider>> = std::sync::OnceLock::new();
-    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())).clone()
+    PROVIDER
+        .get_or_init(|| {
+            let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+            provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
+                CipherSuite::TLS13_AES_128_GCM_SHA256 => 0,
+                CipherSuite::TLS13_AES_256_GCM_SHA384 | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => 1,
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 2,
+                _ => 3,
+            });
+            Arc::new(provider)
+        })
+        .clone()
 }
 
 /// SHA-256 of a certificate, in lower-case hex: how peers are pinned.
@@ -233,6 +247,7 @@ fn server_config(identity: &Identity, want_client_certificate: bool) -> Result<A
     };
     let mut config = builder.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
     config.send_tls13_tickets = 0;
+    config.ignore_client_order = true;
     Ok(Arc::new(config))
 }
 

@@ -264,18 +264,15 @@ impl World {
         let to = st.attr("to").unwrap_or_default().into_owned();
         let (bare, resource) = to.split_once('/').unwrap_or((&to, ""));
         let id = st.id().unwrap_or_default().into_owned();
-        match st.ty().as_deref() {
-            Some("result" | "error") => {
-                let error = st.ty().as_deref() == Some("error");
-                let c = self.client(resource);
-                if error {
-                    c.errors.push(st.clone())
-                } else {
-                    c.results.push(st.clone())
-                }
-                return true;
+        if matches!(st.ty().as_deref(), Some("result" | "error")) {
+            let error = st.ty().as_deref() == Some("error");
+            let c = self.client(resource);
+            if error {
+                c.errors.push(st.clone())
+            } else {
+                c.results.push(st.clone())
             }
-            _ => {}
+            return true;
         }
         let Some(child) = st.children().next() else { return false };
         let answer = |content: &str| format!("<iq type='result' id='{id}' from='{to}'>{content}</iq>");

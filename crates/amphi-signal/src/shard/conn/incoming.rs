@@ -115,6 +115,10 @@ impl Conn {
                 }
             }
         }
+        if self.outbox.borrow().unsent_len() > 0 {
+            // What a room answers to the same bytes is put out meanwhile and shares the write.
+            tokio::task::yield_now().await;
+        }
         self.flush(shard);
         Ok(())
     }
