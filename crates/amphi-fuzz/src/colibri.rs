@@ -97,7 +97,9 @@ impl World {
                     }
                 }
                 Output::Plane(Command::AddEndpoint(a)) => self.added.push(a.id),
-                Output::Socket { text, .. } => assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}"),
+                Output::Socket { text, .. } => {
+                    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}")
+                }
                 Output::Plane(Command::SendMessage { text, .. }) => {
                     assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
                 }

@@ -42,7 +42,19 @@ fn mutated(corpus: &[Vec<u8>], r: &mut StdRng) -> Vec<u8> {
 fn spoiled_corpora_do_no_harm() {
     let runs: u64 = std::env::var("AMPHI_FUZZ_RUNS").map_or(300, |n| n.parse().expect("a number"));
     let spoiled = [
-        "room", "link", "rtp", "rtcp", "srtp", "vp8", "vp9", "dependency", "h264", "stun", "sctp", "colibri", "channel",
+        "room",
+        "link",
+        "rtp",
+        "rtcp",
+        "srtp",
+        "vp8",
+        "vp9",
+        "dependency",
+        "h264",
+        "stun",
+        "sctp",
+        "colibri",
+        "channel",
     ];
     for (name, target) in amphi_fuzz::TARGETS.iter().filter(|(n, _)| spoiled.contains(n)) {
         let corpus = corpus(name);

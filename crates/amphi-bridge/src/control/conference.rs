@@ -145,7 +145,12 @@ impl Conference {
 
     /// Creates, changes or expires an endpoint. The request has been checked. The answer lacks a transport if [`Conference::restarts`] says so:
     /// it comes later.
-    pub(super) fn modify_endpoint(&mut self, now: Instant, shared: &mut Shared, e: &colibri2::Endpoint) -> colibri2::Endpoint {
+    pub(super) fn modify_endpoint(
+        &mut self,
+        now: Instant,
+        shared: &mut Shared,
+        e: &colibri2::Endpoint,
+    ) -> colibri2::Endpoint {
         if e.expire {
             if let Some(id) = self.endpoints.get(e.id.as_str()).copied() {
                 self.remove(now, shared, id, "endpoint closed");
@@ -194,8 +199,18 @@ impl Conference {
         let private = shared.settings.advertise_private || e.capabilities.private_addresses;
         let sctp = asked.sctp.map(|_| crate::transport::SctpRole::Server);
         let role = if e.visitor { Role::Visitor } else { Role::Participant };
-        let (link, local) =
-            self.connect(now, shared, name, LinkKind::Endpoint, e.visitor, media, role, asked.ice_controlling, private, sctp);
+        let (link, local) = self.connect(
+            now,
+            shared,
+            name,
+            LinkKind::Endpoint,
+            e.visitor,
+            media,
+            role,
+            asked.ice_controlling,
+            private,
+            sctp,
+        );
         let id = link.id;
         let mut ice = describe::local(&local);
         ice.web_sockets = self.web_sockets(shared, &link, false);
@@ -369,7 +384,8 @@ impl Conference {
         let kind = LinkKind::Relay { mesh: mesh.clone() };
         let role = Role::Relay { mesh: number };
         let name: Arc<str> = r.id.as_str().into();
-        let (link, local) = self.connect(now, shared, name, kind, false, media, role, asked.ice_controlling, true, sctp);
+        let (link, local) =
+            self.connect(now, shared, name, kind, false, media, role, asked.ice_controlling, true, sctp);
         let id = link.id;
         let mut ice = describe::local(&local);
         if asked.sctp.is_none() {
@@ -482,14 +498,13 @@ impl Conference {
         let times = &shared.settings.times;
         let dead = |l: &&Link| match l.kind {
             LinkKind::Endpoint => l.is_dead(now, times.never_active, times.inactive),
-            LinkKind::Relay { .. } => {
-                l.failed.is_some_and(|at| now.saturating_duration_since(at) > times.failed_relay)
-            }
+            LinkKind::Relay { .. } => l.failed.is_some_and(|at| now.saturating_duration_since(at) > times.failed_relay),
         };
         for l in self.links.values_mut() {
             if l.mute_since.is_some_and(|at| now.saturating_duration_since(at) > times.no_channel) {
                 l.mute_since = None;
-                let count = if l.is_relay() { &mut shared.totals.relays_mute } else { &mut shared.totals.endpoints_mute };
+                let count =
+                    if l.is_relay() { &mut shared.totals.relays_mute } else { &mut shared.totals.endpoints_mute };
                 *count += 1;
             }
         }
@@ -499,7 +514,8 @@ impl Conference {
                 tracing::info!(meeting = %self.meeting, who = %l.name, failed = l.failed.is_some(), "Not heard of any more: expired.");
                 shared.totals.endpoints_disconnected += u64::from(!l.is_relay());
             }
-            let reason = if self.links.get(&id).is_some_and(Link::is_relay) { "relay_closed" } else { "endpoint closed" };
+            let reason =
+                if self.links.get(&id).is_some_and(Link::is_relay) { "relay_closed" } else { "endpoint closed" };
             self.remove(now, shared, id, reason);
         }
     }

@@ -112,7 +112,6 @@ impl Link {
             Some(at) => now.saturating_duration_since(at) > inactive,
         }
     }
-
 }
 
 /// The number that a source of this name has: it keeps it as long as its name stays.

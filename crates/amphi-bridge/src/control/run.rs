@@ -280,7 +280,10 @@ impl Bridge {
                     self.sockets.remove(&socket);
                 }
                 Output::Dial { url, .. } => {
-                    tracing::warn!(url, "The focus wants a relay's channel over WebSocket to be opened here; only SCTP is. Use SCTP for relays.");
+                    tracing::warn!(
+                        url,
+                        "The focus wants a relay's channel over WebSocket to be opened here; only SCTP is. Use SCTP for relays."
+                    );
                 }
             }
         }
@@ -321,6 +324,7 @@ impl Bridge {
         let stats = self.presence();
         let left = self.left;
         let Some(b) = self.breweries.get_mut(link) else { return };
+        let before = (b.is_online(), b.rooms());
         match e {
             ClientEvent::Up { jid, resumed } => {
                 tracing::info!(%jid, resumed, "The bridge is connected to a node.");
@@ -340,6 +344,9 @@ impl Bridge {
                 Some(Request::Colibri(iq)) => self.request(now, link, iq),
                 None => {}
             },
+        }
+        if self.breweries.get(link).is_some_and(|b| (b.is_online(), b.rooms()) != before) {
+            self.report();
         }
     }
 

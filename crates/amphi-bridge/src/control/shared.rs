@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use amphi_jingle::colibri2::ConferenceModified;
 use amphi_media::conference::ConferenceConfig;
 use amphi_media::ids::{ConferenceId, EndpointId, SourceId};
 use amphi_media::speech::SpeechConfig;
-use amphi_jingle::colibri2::ConferenceModified;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 

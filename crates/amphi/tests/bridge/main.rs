@@ -113,7 +113,8 @@ impl Focus {
     }
 
     async fn modify(&mut self, attrs: &str, content: &str) -> Result<ConferenceModified, ColibriError> {
-        let xml = format!("<conference-modify xmlns='jitsi:colibri2' meeting-id='m1' {attrs}>{content}</conference-modify>");
+        let xml =
+            format!("<conference-modify xmlns='jitsi:colibri2' meeting-id='m1' {attrs}>{content}</conference-modify>");
         let answer = self.ask("get", &xml).await;
         if answer.ty().as_deref() == Some("error") {
             return Err(ColibriError::parse(&answer));
@@ -155,9 +156,17 @@ async fn get(port: u16, request: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bridge_in_memory_announces_itself_and_answers_its_brewery() {
     let rest = free();
-    let (app, c2s, _) = node(&format!("listen = \"127.0.0.1:{rest}\"\nrelay_id = \"edge-1\"\nregion = \"eu\"\nshutdown = true\n")).await;
+    let (app, c2s, _) =
+        node(&format!("listen = \"127.0.0.1:{rest}\"\nrelay_id = \"edge-1\"\nregion = \"eu\"\nshutdown = true\n"))
+            .await;
     let (mut focus, presence) = Focus::join(c2s).await;
-    for (name, value) in [("drain", "false"), ("healthy", "true"), ("relay_id", "edge-1"), ("region", "eu"), ("graceful_shutdown", "false")] {
+    for (name, value) in [
+        ("drain", "false"),
+        ("healthy", "true"),
+        ("relay_id", "edge-1"),
+        ("region", "eu"),
+        ("graceful_shutdown", "false"),
+    ] {
         assert_eq!(stat(&presence, name).as_deref(), Some(value), "{name}");
     }
     let stress: f64 = stat(&presence, "stress_level").unwrap().parse().unwrap();
@@ -170,7 +179,10 @@ async fn a_bridge_in_memory_announces_itself_and_answers_its_brewery() {
     assert_eq!((e.condition.as_str(), e.reason.map(|r| r.as_str())), ("item-not-found", Some("conference_not_found")));
     // What an operator switches is told at once.
     let one = |method: &str, path: &str, body: &str| {
-        format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     assert!(get(rest, &one("GET", "/about/health", "")).await.starts_with("HTTP/1.1 200"));
     assert!(get(rest, &one("GET", "/metrics", "")).await.contains("jitsi_jvb_healthy 1"));
@@ -180,11 +192,16 @@ async fn a_bridge_in_memory_announces_itself_and_answers_its_brewery() {
     assert!(get(rest, &one("GET", "/colibri/drain", "")).await.contains("{\"drain\":true}"));
     assert!(get(rest, &one("POST", "/colibri/shutdown", "{}")).await.starts_with("HTTP/1.1 400"));
     focus.modify("create='true'", "").await.unwrap();
-    assert!(get(rest, &one("POST", "/colibri/shutdown", "{\"graceful-shutdown\":true}")).await.starts_with("HTTP/1.1 200"));
+    assert!(
+        get(rest, &one("POST", "/colibri/shutdown", "{\"graceful-shutdown\":true}")).await.starts_with("HTTP/1.1 200")
+    );
     while stat(&focus.presence().await, "graceful_shutdown").as_deref() != Some("true") {}
     let other = focus.ask("set", "<conference-modify xmlns='jitsi:colibri2' meeting-id='m2' create='true'/>").await;
     let e = ColibriError::parse(&other);
-    assert_eq!((e.condition.as_str(), e.reason.map(|r| r.as_str())), ("service-unavailable", Some("graceful_shutdown")));
+    assert_eq!(
+        (e.condition.as_str(), e.reason.map(|r| r.as_str())),
+        ("service-unavailable", Some("graceful_shutdown"))
+    );
     app.drain().await;
 }
 
@@ -277,7 +294,11 @@ fn accepted(id: &str, t: &RemoteTransport, sources: &str) -> String {
 async fn until(what: &str, clients: &mut [&mut Client], mut done: impl FnMut(&mut [&mut Client]) -> bool) {
     let end = Instant::now() + PATIENCE;
     while !done(clients) {
-        assert!(Instant::now() < end, "never: {what}; messages: {:?}", clients.iter().map(|c| &c.messages).collect::<Vec<_>>());
+        assert!(
+            Instant::now() < end,
+            "never: {what}; messages: {:?}",
+            clients.iter().map(|c| &c.messages).collect::<Vec<_>>()
+        );
         for c in clients.iter_mut() {
             c.poll(Instant::now());
         }
@@ -317,7 +338,8 @@ async fn two_browsers_meet_through_colibri2() {
     until("channels", &mut [&mut sender, &mut viewer], |c| c.iter().all(|c| c.connected && c.opened)).await;
     sender.send_text(r#"{"colibriClass":"ClientHello"}"#);
     viewer.send_text(r#"{"colibriClass":"ClientHello"}"#);
-    viewer.send_text(r#"{"colibriClass":"ReceiverVideoConstraints","lastN":-1,"defaultConstraints":{"maxHeight":720}}"#);
+    viewer
+        .send_text(r#"{"colibriClass":"ReceiverVideoConstraints","lastN":-1,"defaultConstraints":{"maxHeight":720}}"#);
     let hello = |c: &Client| c.messages.iter().any(|m| m.contains("ServerHello"));
     until("hello", &mut [&mut sender, &mut viewer], |c| c.iter().all(|c| hello(c))).await;
     until("maps of sources", &mut [&mut sender, &mut viewer], |c| {
@@ -335,8 +357,16 @@ async fn two_browsers_meet_through_colibri2() {
         got(video.0) > 30 && got(audio.0) > 20
     })
     .await;
-    assert!(viewer.messages.iter().any(|m| m.contains("ForwardedSources") && m.contains("aaaa-v0")), "{:?}", viewer.messages);
-    assert!(sender.messages.iter().any(|m| m.contains("SenderSourceConstraints") && m.contains("720")), "{:?}", sender.messages);
+    assert!(
+        viewer.messages.iter().any(|m| m.contains("ForwardedSources") && m.contains("aaaa-v0")),
+        "{:?}",
+        viewer.messages
+    );
+    assert!(
+        sender.messages.iter().any(|m| m.contains("SenderSourceConstraints") && m.contains("720")),
+        "{:?}",
+        sender.messages
+    );
     // Endpoint messages pass, and end with the endpoint.
     viewer.send_text(r#"{"colibriClass":"EndpointMessage","to":"aaaa","msgPayload":{"hand":1}}"#);
     until("a message", &mut [&mut sender, &mut viewer], |c| c[0].messages.iter().any(|m| m.contains("\"hand\""))).await;
@@ -349,7 +379,8 @@ async fn two_browsers_meet_through_colibri2() {
 async fn the_front_serves_bridge_channels() {
     use futures_util::{SinkExt as _, StreamExt as _};
     use tokio_tungstenite::tungstenite::Message;
-    let (app, c2s, front) = node("listen = \"off\"\nweb_socket_url = \"ws://meet.example.com\"\nserver_id = \"s1\"\n").await;
+    let (app, c2s, front) =
+        node("listen = \"off\"\nweb_socket_url = \"ws://meet.example.com\"\nserver_id = \"s1\"\n").await;
     let (mut focus, _) = Focus::join(c2s).await;
     let a = focus.modify("create='true'", &endpoint("aaaa")).await.unwrap();
     let ice = a.endpoints[0].transport.as_ref().unwrap().ice.clone().unwrap();
@@ -364,7 +395,9 @@ async fn the_front_serves_bridge_channels() {
         tokio_tungstenite::tungstenite::Error::Http(r) => r.status().as_u16(),
         e => panic!("{e}"),
     };
-    for (wrong, code) in [(url.replace("pwd=", "pwd=x"), 403), (url.replace("/aaaa", "/bbbb"), 403), (url.replace("/s1/", "/s2/"), 404)] {
+    for (wrong, code) in
+        [(url.replace("pwd=", "pwd=x"), 403), (url.replace("/aaaa", "/bbbb"), 403), (url.replace("/s1/", "/s2/"), 404)]
+    {
         assert_eq!(status(tokio_tungstenite::connect_async(&wrong).await.unwrap_err()), code, "{wrong}");
     }
     focus.modify("", "<endpoint id='aaaa' expire='true'/>").await.unwrap();
