@@ -27,7 +27,11 @@ pub fn usual(machine: &[IpAddr], loopback: bool) -> Vec<IpAddr> {
 pub fn with_mappings(bound: &[SocketAddr], mappings: &[Mapping]) -> Vec<LocalAddress> {
     let fits = |m: &&Mapping, base: &SocketAddr| {
         let ip = m.local.ip();
-        let same = if ip.is_unspecified() { ip.is_ipv4() == base.is_ipv4() && !base.ip().is_loopback() } else { ip == base.ip() };
+        let same = if ip.is_unspecified() {
+            ip.is_ipv4() == base.is_ipv4() && !base.ip().is_loopback()
+        } else {
+            ip == base.ip()
+        };
         same && (m.local.port() == 0 || m.local.port() == base.port())
     };
     bound

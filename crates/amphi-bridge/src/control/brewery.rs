@@ -17,14 +17,8 @@ pub const HEALTH: &str = "http://jitsi.org/protocol/healthcheck";
 /// Namespace of version queries.
 pub const VERSION: &str = "jabber:iq:version";
 
-const FEATURES: [&str; 6] = [
-    ns::DISCO_INFO,
-    ns::PING,
-    HEALTH,
-    "urn:xmpp:jingle:apps:dtls:0",
-    "urn:xmpp:jingle:transports:ice-udp:1",
-    VERSION,
-];
+const FEATURES: [&str; 6] =
+    [ns::DISCO_INFO, ns::PING, HEALTH, "urn:xmpp:jingle:apps:dtls:0", "urn:xmpp:jingle:transports:ice-udp:1", VERSION];
 
 /// A room that could not be joined, or that threw us out, is tried again after so long.
 const REJOIN: Duration = Duration::from_secs(5);
@@ -191,8 +185,9 @@ impl Brewery {
             }
             None if mine => {
                 let status = |code: &str| {
-                    s.child("x", ns::MUC_USER)
-                        .is_some_and(|x| x.children().any(|c| c.name() == "status" && c.attr("code").as_deref() == Some(code)))
+                    s.child("x", ns::MUC_USER).is_some_and(|x| {
+                        x.children().any(|c| c.name() == "status" && c.attr("code").as_deref() == Some(code))
+                    })
                 };
                 if !room.joined {
                     tracing::info!(me = %room.me, "The bridge is in its brewery.");
@@ -212,7 +207,10 @@ impl Brewery {
     fn configure(&mut self, room: &BareJid) {
         self.ids += 1;
         let mut w = XmlWriter::new();
-        w.open_ns("iq", ns::CLIENT).attr("type", "set").attr("to", room).attr("id", format_args!("config-{}", self.ids));
+        w.open_ns("iq", ns::CLIENT)
+            .attr("type", "set")
+            .attr("to", room)
+            .attr("id", format_args!("config-{}", self.ids));
         w.open_ns("query", ns::MUC_OWNER).open_ns("x", ns::DATA_FORMS).attr("type", "submit");
         for (var, value) in [("FORM_TYPE", ns::MUC_ROOMCONFIG), ("muc#roomconfig_whois", "anyone")] {
             w.open("field").attr("var", var).text_element("value", value).close();
@@ -259,7 +257,11 @@ impl Brewery {
                 let node = child.attr("node").map(std::borrow::Cow::into_owned);
                 let answer = result(&s, |w| {
                     w.open_ns("query", ns::DISCO_INFO).attr_opt("node", node.as_deref());
-                    w.open("identity").attr("category", "component").attr("type", "generic").attr("name", &self.name).close();
+                    w.open("identity")
+                        .attr("category", "component")
+                        .attr("type", "generic")
+                        .attr("name", &self.name)
+                        .close();
                     for f in FEATURES {
                         w.open("feature").attr("var", f).close();
                     }
@@ -308,7 +310,10 @@ impl Brewery {
 /// A result for a request: back to whom it came from. The node knows who we are.
 pub fn result(asked: &Stanza, content: impl FnOnce(&mut XmlWriter)) -> Stanza {
     let mut w = XmlWriter::new();
-    w.open_ns("iq", ns::CLIENT).attr("type", "result").attr_opt("id", asked.id()).attr_opt("to", asked.from().ok().flatten());
+    w.open_ns("iq", ns::CLIENT)
+        .attr("type", "result")
+        .attr_opt("id", asked.id())
+        .attr_opt("to", asked.from().ok().flatten());
     content(&mut w);
     w.close();
     w.stanza()
@@ -362,7 +367,10 @@ mod tests {
         let stats = [("stress_level", "0.1".to_owned())];
         b.connected(now, false, &stats);
         let [join] = &all(&mut b)[..] else { panic!("one join") };
-        assert!(join.contains("http://jabber.org/protocol/muc'") && join.contains("name='stress_level' value='0.1'"), "{join}");
+        assert!(
+            join.contains("http://jabber.org/protocol/muc'") && join.contains("name='stress_level' value='0.1'"),
+            "{join}"
+        );
         assert!(b.handle(now, parse(JOINED)).is_none());
         let [config] = &all(&mut b)[..] else { panic!("one form") };
         assert!(config.contains("muc#roomconfig_whois") && config.contains("anyone"), "{config}");
@@ -394,7 +402,9 @@ mod tests {
         b.connected(now, false, &[]);
         all(&mut b);
         let modify = |from: &str, ty: &str| {
-            parse(&format!("<iq xmlns='jabber:client' type='{ty}' id='a' from='{from}' to='jvb@auth.x/r'><conference-modify xmlns='jitsi:colibri2' meeting-id='m'/></iq>"))
+            parse(&format!(
+                "<iq xmlns='jabber:client' type='{ty}' id='a' from='{from}' to='jvb@auth.x/r'><conference-modify xmlns='jitsi:colibri2' meeting-id='m'/></iq>"
+            ))
         };
         assert!(b.handle(now, modify("evil@x/y", "get")).is_none());
         assert!(all(&mut b)[0].contains("<forbidden"));
@@ -409,13 +419,19 @@ mod tests {
     fn version_and_features_are_told() {
         let (mut b, now) = (brewery(), Instant::now());
         let ask = |q: &str| {
-            parse(&format!("<iq xmlns='jabber:client' type='get' id='v' from='jvbbrewery@internal.auth.x/focus' to='jvb@auth.x/r'><query xmlns='{q}'/></iq>"))
+            parse(&format!(
+                "<iq xmlns='jabber:client' type='get' id='v' from='jvbbrewery@internal.auth.x/focus' to='jvb@auth.x/r'><query xmlns='{q}'/></iq>"
+            ))
         };
         b.handle(now, ask(VERSION));
         b.handle(now, ask(ns::DISCO_INFO));
         b.handle(now, ask("urn:unknown"));
         let out = all(&mut b);
-        assert!(out[0].contains("<version>1.2</version>") && out[0].contains("to='jvbbrewery@internal.auth.x/focus'"), "{}", out[0]);
+        assert!(
+            out[0].contains("<version>1.2</version>") && out[0].contains("to='jvbbrewery@internal.auth.x/focus'"),
+            "{}",
+            out[0]
+        );
         assert!(out[1].contains(HEALTH) && out[1].contains("urn:xmpp:jingle:apps:dtls:0"));
         assert!(out[2].contains("<service-unavailable"));
     }

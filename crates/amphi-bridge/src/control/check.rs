@@ -39,7 +39,12 @@ pub(super) fn form(m: &ConferenceModify, s: &BridgeSettings) -> Result<(), Refus
 }
 
 /// Checks all endpoints and relays against the conference, which is `None` if it is about to be created.
-pub(super) fn content(now: Instant, c: Option<&Conference>, m: &ConferenceModify, s: &BridgeSettings) -> Result<(), Refusal> {
+pub(super) fn content(
+    now: Instant,
+    c: Option<&Conference>,
+    m: &ConferenceModify,
+    s: &BridgeSettings,
+) -> Result<(), Refusal> {
     // A batch of mere expiries and mutes is answered even for those who are gone.
     let light = m.endpoints.iter().all(is_light);
     for e in &m.endpoints {
@@ -62,7 +67,13 @@ pub(super) fn is_light(e: &Endpoint) -> bool {
                 && e.initial_last_n.is_none()))
 }
 
-fn endpoint(now: Instant, c: Option<&Conference>, e: &Endpoint, light: bool, s: &BridgeSettings) -> Result<(), Refusal> {
+fn endpoint(
+    now: Instant,
+    c: Option<&Conference>,
+    e: &Endpoint,
+    light: bool,
+    s: &BridgeSettings,
+) -> Result<(), Refusal> {
     id("endpoint id", &e.id, s)?;
     let have = c.and_then(|c| c.endpoint(&e.id));
     if e.create {

@@ -193,13 +193,7 @@ impl Colibri {
     ///
     /// # Errors
     /// If there is none, or the password is another.
-    pub fn admits(
-        &self,
-        conference: &str,
-        name: &str,
-        password: &str,
-        relay: bool,
-    ) -> Result<EndpointId, NotAdmitted> {
+    pub fn admits(&self, conference: &str, name: &str, password: &str, relay: bool) -> Result<EndpointId, NotAdmitted> {
         let id = self.keys.get(conference).ok_or(NotAdmitted)?;
         self.conferences.get(id).and_then(|c| c.admits(name, password, relay)).ok_or(NotAdmitted)
     }
@@ -293,8 +287,7 @@ impl Colibri {
         if self.waiting.is_empty() {
             return;
         }
-        let gone: Vec<EndpointId> =
-            self.waiting.keys().filter(|e| self.shared.home(**e).is_none()).copied().collect();
+        let gone: Vec<EndpointId> = self.waiting.keys().filter(|e| self.shared.home(**e).is_none()).copied().collect();
         for w in gone.iter().filter_map(|e| self.waiting.remove(e)).flatten() {
             self.shared.out.push_back(Output::Answer { id: w.id, result: Ok(Box::new(w.answer)) });
         }
@@ -307,7 +300,8 @@ impl Colibri {
             self.waiting.remove(&endpoint);
         }
         let Some(Waiting { id, mut answer, .. }) = first else { return };
-        if let (Restart::Started(local) | Restart::KeepExisting(local), Some(e)) = (result, answer.endpoints.first_mut())
+        if let (Restart::Started(local) | Restart::KeepExisting(local), Some(e)) =
+            (result, answer.endpoints.first_mut())
         {
             e.transport = Some(Transport { ice: Some(describe::local(&local)), ..Transport::default() });
         }

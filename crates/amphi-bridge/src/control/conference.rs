@@ -145,7 +145,12 @@ impl Conference {
 
     /// Creates, changes or expires an endpoint. The request has been checked. The answer lacks a transport if [`Conference::restarts`] says so:
     /// it comes later.
-    pub(super) fn modify_endpoint(&mut self, now: Instant, shared: &mut Shared, e: &colibri2::Endpoint) -> colibri2::Endpoint {
+    pub(super) fn modify_endpoint(
+        &mut self,
+        now: Instant,
+        shared: &mut Shared,
+        e: &colibri2::Endpoint,
+    ) -> colibri2::Endpoint {
         if e.expire {
             if let Some(id) = self.endpoints.get(e.id.as_str()).copied() {
                 self.remove(now, shared, id, "endpoint closed");
@@ -194,8 +199,18 @@ impl Conference {
         let private = shared.settings.advertise_private || e.capabilities.private_addresses;
         let sctp = asked.sctp.map(|_| crate::transport::SctpRole::Server);
         let role = if e.visitor { Role::Visitor } else { Role::Participant };
-        let (link, local) =
-            self.connect(now, shared, name, LinkKind::Endpoint, e.visitor, media, role, asked.ice_controlling, private, sctp);
+        let (link, local) = self.connect(
+            now,
+            shared,
+            name,
+            LinkKind::Endpoint,
+            e.visitor,
+            media,
+            role,
+            asked.ice_controlling,
+            private,
+            sctp,
+        );
         let id = link.id;
         let mut ice = describe::local(&local);
         ice.web_sockets = self.web_sockets(shared, &link, false);
@@ -257,6 +272,7 @@ impl Conference {
             created: now,
             heard: None,
             connected: false,
+            mute_since: None,
             failed: None,
             media,
             sources: Vec::new(),
@@ -368,7 +384,8 @@ impl Conference {
         let kind = LinkKind::Relay { mesh: mesh.clone() };
         let role = Role::Relay { mesh: number };
         let name: Arc<str> = r.id.as_str().into();
-        let (link, local) = self.connect(now, shared, name, kind, false, media, role, asked.ice_controlling, true, sctp);
+        let (link, local) =
+            self.connect(now, shared, name, kind, false, media, role, asked.ice_controlling, true, sctp);
         let id = link.id;
         let mut ice = describe::local(&local);
         if asked.sctp.is_none() {
@@ -481,17 +498,24 @@ impl Conference {
         let times = &shared.settings.times;
         let dead = |l: &&Link| match l.kind {
             LinkKind::Endpoint => l.is_dead(now, times.never_active, times.inactive),
-            LinkKind::Relay { .. } => {
-                l.failed.is_some_and(|at| now.saturating_duration_since(at) > times.failed_relay)
-            }
+            LinkKind::Relay { .. } => l.failed.is_some_and(|at| now.saturating_duration_since(at) > times.failed_relay),
         };
+        for l in self.links.values_mut() {
+            if l.mute_since.is_some_and(|at| now.saturating_duration_since(at) > times.no_channel) {
+                l.mute_since = None;
+                let count =
+                    if l.is_relay() { &mut shared.totals.relays_mute } else { &mut shared.totals.endpoints_mute };
+                *count += 1;
+            }
+        }
         let gone: Vec<EndpointId> = self.links.values().filter(dead).map(|l| l.id).collect();
         for id in gone {
             if let Some(l) = self.links.get(&id) {
                 tracing::info!(meeting = %self.meeting, who = %l.name, failed = l.failed.is_some(), "Not heard of any more: expired.");
                 shared.totals.endpoints_disconnected += u64::from(!l.is_relay());
             }
-            let reason = if self.links.get(&id).is_some_and(Link::is_relay) { "relay_closed" } else { "endpoint closed" };
+            let reason =
+                if self.links.get(&id).is_some_and(Link::is_relay) { "relay_closed" } else { "endpoint closed" };
             self.remove(now, shared, id, reason);
         }
     }
@@ -508,6 +532,9 @@ impl Conference {
         match event {
             Event::Connected { endpoint } => {
                 if let Some(l) = self.links.get_mut(&endpoint) {
+                    if !l.connected && l.channels.out().is_none() {
+                        l.mute_since = Some(now);
+                    }
                     l.connected = true;
                     l.failed = None;
                     shared.totals.ice_succeeded += 1;
@@ -519,6 +546,7 @@ impl Conference {
             Event::ChannelOpen { endpoint } => {
                 let Some(l) = self.links.get_mut(&endpoint) else { return };
                 l.channels.data = true;
+                l.mute_since = None;
                 self.tell_brain(now, shared, brain::Input::ChannelUp { endpoint, kind: brain::ChannelKind::Data });
             }
             Event::ChannelClosed { endpoint } => {
@@ -605,6 +633,7 @@ impl Conference {
         let Some(l) = self.links.get_mut(&who) else { return };
         let old = l.channels.socket.replace(socket);
         l.channels.last_was_socket = true;
+        l.mute_since = None;
         self.close_socket(shared, old, "replaced");
         self.tell_brain(now, shared, brain::Input::ChannelUp { endpoint: who, kind: brain::ChannelKind::WebSocket });
     }

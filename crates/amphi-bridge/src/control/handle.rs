@@ -22,12 +22,30 @@ pub(super) enum ToSocket {
 /// What the bridge is asked.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Admit { conference: String, name: String, password: String, relay: bool, reply: oneshot::Sender<Result<EndpointId, NotAdmitted>> },
-    Opened { endpoint: EndpointId, to: mpsc::Sender<ToSocket>, reply: oneshot::Sender<SocketId> },
-    Message { endpoint: EndpointId, text: String },
-    Closed { endpoint: EndpointId, socket: SocketId },
+    Admit {
+        conference: String,
+        name: String,
+        password: String,
+        relay: bool,
+        reply: oneshot::Sender<Result<EndpointId, NotAdmitted>>,
+    },
+    Opened {
+        endpoint: EndpointId,
+        to: mpsc::Sender<ToSocket>,
+        reply: oneshot::Sender<SocketId>,
+    },
+    Message {
+        endpoint: EndpointId,
+        text: String,
+    },
+    Closed {
+        endpoint: EndpointId,
+        socket: SocketId,
+    },
     Drain(bool),
-    Shutdown { graceful: bool },
+    Shutdown {
+        graceful: bool,
+    },
     Leave(oneshot::Sender<()>),
 }
 

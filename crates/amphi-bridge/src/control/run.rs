@@ -280,7 +280,10 @@ impl Bridge {
                     self.sockets.remove(&socket);
                 }
                 Output::Dial { url, .. } => {
-                    tracing::warn!(url, "The focus wants a relay's channel over WebSocket to be opened here; only SCTP is. Use SCTP for relays.");
+                    tracing::warn!(
+                        url,
+                        "The focus wants a relay's channel over WebSocket to be opened here; only SCTP is. Use SCTP for relays."
+                    );
                 }
             }
         }
@@ -321,6 +324,7 @@ impl Bridge {
         let stats = self.presence();
         let left = self.left;
         let Some(b) = self.breweries.get_mut(link) else { return };
+        let before = (b.is_online(), b.rooms());
         match e {
             ClientEvent::Up { jid, resumed } => {
                 tracing::info!(%jid, resumed, "The bridge is connected to a node.");
@@ -340,6 +344,9 @@ impl Bridge {
                 Some(Request::Colibri(iq)) => self.request(now, link, iq),
                 None => {}
             },
+        }
+        if self.breweries.get(link).is_some_and(|b| (b.is_online(), b.rooms()) != before) {
+            self.report();
         }
     }
 
@@ -441,7 +448,7 @@ impl Bridge {
         self.renew_certificate();
         let addresses = self.colibri.shared_mut().peers.addresses.iter();
         let addresses = addresses.flat_map(|a| [Some(a.base.ip()), a.public.map(|p| p.ip())]).flatten().collect();
-        let signs = Signs { addresses, answered: None, asked: self.question, lag: self.lag };
+        let signs = Signs { addresses, asked: self.question, lag: self.lag };
         let illness = health::check(now, &signs, &self.settings).err();
         if illness.is_some() != self.illness.is_some() {
             tracing::warn!(illness = illness.as_deref().unwrap_or("none"), "The health of the bridge changed.");

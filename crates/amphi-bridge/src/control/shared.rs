@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use amphi_jingle::colibri2::ConferenceModified;
 use amphi_media::conference::ConferenceConfig;
 use amphi_media::ids::{ConferenceId, EndpointId, SourceId};
 use amphi_media::speech::SpeechConfig;
-use amphi_jingle::colibri2::ConferenceModified;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -93,6 +93,10 @@ totals! {
     relays_failed,
     /// Endpoints that were expired because nothing was heard.
     endpoints_disconnected,
+    /// Endpoints that were connected and opened no bridge channel.
+    endpoints_mute,
+    /// The same of relays.
+    relays_mute,
     /// New dominant speakers.
     dominant_speaker_changes,
     /// Changes of layers that media showed.

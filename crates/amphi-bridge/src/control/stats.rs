@@ -108,7 +108,9 @@ impl Report {
             let value = match name {
                 "stress_level" => Value::from(self.stress),
                 "average_participant_stress" => Value::from(self.per_endpoint),
-                "healthy" | "drain" | "graceful_shutdown" | "shutting_down" | "colibri2" => Value::from(value == "true"),
+                "healthy" | "drain" | "graceful_shutdown" | "shutting_down" | "colibri2" => {
+                    Value::from(value == "true")
+                }
                 _ => Value::from(value),
             };
             out.insert(name.to_owned(), value);
@@ -158,6 +160,8 @@ impl Report {
             ("endpoints_ice_failed", t.transports_failed),
             ("relays_ice_failed", t.relays_failed),
             ("endpoints_disconnected", t.endpoints_disconnected),
+            ("num_eps_no_msg_transport_after_delay", t.endpoints_mute),
+            ("num_relays_no_msg_transport_after_delay", t.relays_mute),
             ("total_dominant_speaker_changes", t.dominant_speaker_changes),
             ("total_layering_changes_received", t.layering_changes),
             ("total_data_channel_messages_received", t.data_messages_received),
@@ -182,7 +186,11 @@ impl Report {
             ("healthy", "The bridge is well", flag(self.illness.is_none())),
             ("drain_mode", "Nothing new is to be placed here", flag(self.drain)),
             ("graceful_shutdown", "No new conferences are taken", flag(self.phase != Phase::Running)),
-            ("shutting_down", "Endpoints are being moved away", flag(matches!(self.phase, Phase::ShuttingDown | Phase::Over))),
+            (
+                "shutting_down",
+                "Endpoints are being moved away",
+                flag(matches!(self.phase, Phase::ShuttingDown | Phase::Over)),
+            ),
             ("muc_clients_configured", "Logins", n(self.logins[0])),
             ("muc_clients_connected", "Logins that are connected", n(self.logins[1])),
             ("mucs_configured", "Breweries", n(self.logins[2])),
@@ -195,7 +203,11 @@ impl Report {
             ("current_endpoints", "Local and relayed endpoints", n(f.endpoints)),
             ("local_endpoints", "Endpoints of this bridge", n(f.local_endpoints)),
             ("active_endpoints", "Endpoints of this bridge whose transport is up", n(f.local_active_endpoints)),
-            ("endpoints_inactive", "Endpoints of this bridge whose transport is not up", n(f.local_endpoints) - n(f.local_active_endpoints)),
+            (
+                "endpoints_inactive",
+                "Endpoints of this bridge whose transport is not up",
+                n(f.local_endpoints) - n(f.local_active_endpoints),
+            ),
             ("current_visitors", "Visitors of this bridge", n(f.visitors)),
             ("endpoints_recvonly", "Endpoints of this bridge without sources", n(f.receive_only)),
             ("endpoints_sending_audio", "Endpoints of this bridge with audio", n(f.sending_audio)),
@@ -221,6 +233,16 @@ impl Report {
             ("endpoints", "Endpoints that were created", t.endpoints),
             ("visitors", "Visitors that were created", t.visitors),
             ("endpoints_disconnected", "Endpoints of which nothing was heard any more", t.endpoints_disconnected),
+            (
+                "endpoints_no_message_transport_after_delay",
+                "Endpoints that were connected and opened no bridge channel",
+                t.endpoints_mute,
+            ),
+            (
+                "relays_no_message_transport_after_delay",
+                "Relays that were connected and opened no bridge channel",
+                t.relays_mute,
+            ),
             ("ice_succeeded", "Transports that came up", t.ice_succeeded),
             ("endpoints_ice_failed", "Transports of endpoints that failed", t.transports_failed),
             ("relays_ice_failed", "Transports of relays that failed", t.relays_failed),
@@ -231,7 +253,11 @@ impl Report {
             ("data_channel_messages_sent", "Messages sent on data channels", t.data_messages_sent),
             ("colibri_web_socket_messages_received", "Messages on WebSockets", t.socket_messages_received),
             ("colibri_web_socket_messages_sent", "Messages sent on WebSockets", t.socket_messages_sent),
-            ("bridge_channel_messages_refused", "Messages that were too long, too many or made no sense", t.messages_refused),
+            (
+                "bridge_channel_messages_refused",
+                "Messages that were too long, too many or made no sense",
+                t.messages_refused,
+            ),
             ("colibri2_requests", "Requests of the focus", t.requests),
             ("colibri2_requests_refused", "Requests of the focus that were refused", t.requests_refused),
             ("packets_received", "Datagrams received", p.datagrams_received),

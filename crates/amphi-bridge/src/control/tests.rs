@@ -92,9 +92,9 @@ impl World {
             match o {
                 Output::Answer { id, result } => answers.push((
                     id,
-                    result.map(|a| *a).map_err(|refusal| {
-                        refusal.stanza_error().answer(&iq("<x xmlns='y'/>")).unwrap().to_string()
-                    }),
+                    result
+                        .map(|a| *a)
+                        .map_err(|refusal| refusal.stanza_error().answer(&iq("<x xmlns='y'/>")).unwrap().to_string()),
                 )),
                 Output::Plane(c) => self.commands.push(c),
                 Output::Socket { socket, text } => self.texts.push((socket, text.to_string())),
@@ -202,7 +202,9 @@ fn every_further_creation_repeats_the_feedback_sources_and_updates_have_no_trans
     assert_eq!(w.added()[1].role, Role::Visitor);
     let update = w.ok(&modify("", "<endpoint id='a'><transport><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='Zq1x' pwd='cX0cX0cX0cX0cX0cX0cX0c'/></transport></endpoint>"));
     assert!(update.endpoints[0].transport.is_none() && update.sources.is_none());
-    assert!(matches!(w.commands.last(), Some(Command::SetRemote { remote, .. }) if remote.ufrag.as_deref() == Some("Zq1x")));
+    assert!(
+        matches!(w.commands.last(), Some(Command::SetRemote { remote, .. }) if remote.ufrag.as_deref() == Some("Zq1x"))
+    );
 }
 
 #[test]
@@ -239,13 +241,19 @@ fn conferences_are_created_once_and_known_afterwards() {
 fn combinations_that_are_not_done_are_refused() {
     let mut w = with_meeting();
     w.ok(&modify("", &endpoint("b", "")));
-    let feature = |w: &mut World, xml: &str| w.refused_as(&modify("", xml), "feature-not-implemented", Some("feature_not_implemented"));
+    let feature = |w: &mut World, xml: &str| {
+        w.refused_as(&modify("", xml), "feature-not-implemented", Some("feature_not_implemented"))
+    };
     feature(&mut w, "<endpoint id='a' expire='true'/><relay id='r' expire='true'/>");
     feature(&mut w, "<relay id='r'/><relay id='s' expire='true'/>");
     feature(&mut w, &(endpoint("c", "") + &endpoint("d", "")));
     feature(&mut w, "<endpoint id='a'><sources/></endpoint><endpoint id='b' expire='true'/>");
     feature(&mut w, "<endpoint id='a'><transport/></endpoint><endpoint id='b' expire='true'/>");
-    w.refused_as(&modify("", "<connects><connect url='wss://x' protocol='mediajson' type='recorder' create='true'/></connects>"), "feature-not-implemented", None);
+    w.refused_as(
+        &modify("", "<connects><connect url='wss://x' protocol='mediajson' type='recorder' create='true'/></connects>"),
+        "feature-not-implemented",
+        None,
+    );
     w.ok(&modify("", "<connects/>"));
 }
 
@@ -253,18 +261,29 @@ fn combinations_that_are_not_done_are_refused() {
 fn endpoints_are_refused_for_what_is_missing_or_wrong() {
     let mut w = with_meeting();
     w.refused_as(&modify("", &endpoint("a", "")), "conflict", None);
-    w.refused_as(&modify("", "<endpoint id='b' create='true'><capability name='source-names'/></endpoint>"), "bad-request", None);
+    w.refused_as(
+        &modify("", "<endpoint id='b' create='true'><capability name='source-names'/></endpoint>"),
+        "bad-request",
+        None,
+    );
     w.refused_as(&modify("", &format!("<endpoint id='b' create='true'>{TRANSPORT}</endpoint>")), "bad-request", None);
     let sctp = |attrs: &str| endpoint("b", "").replace("<sctp/>", &format!("<sctp {attrs}/>"));
     w.refused_as(&modify("", &sctp("role='client'")), "feature-not-implemented", None);
     w.refused_as(&modify("", &sctp("port='5001'")), "bad-request", None);
     let (condition, reason, id) = w.refused(&modify("", "<endpoint id='zz'><sources/></endpoint>"));
-    assert_eq!((condition.as_str(), reason.as_deref(), id.as_deref()), ("item-not-found", Some("unknown_endpoint"), Some("zz")));
+    assert_eq!(
+        (condition.as_str(), reason.as_deref(), id.as_deref()),
+        ("item-not-found", Some("unknown_endpoint"), Some("zz"))
+    );
     w.ok(&modify("", &endpoint("v", "muc-role='visitor'")));
     let source = "<media-source type='audio' id='v-a0'><source xmlns='urn:xmpp:jingle:apps:rtp:ssma:0' ssrc='1'/></media-source>";
     w.refused_as(&modify("", &format!("<endpoint id='v'><sources>{source}</sources></endpoint>")), "bad-request", None);
     w.ok(&modify("", "<endpoint id='v'><sources/></endpoint>"));
-    w.refused_as(&modify("", &format!("<endpoint id='a'><sources>{source}{source}</sources></endpoint>")), "bad-request", None);
+    w.refused_as(
+        &modify("", &format!("<endpoint id='a'><sources>{source}{source}</sources></endpoint>")),
+        "bad-request",
+        None,
+    );
     let mut s = settings();
     s.sctp = false;
     world_with(s).refused_as(&modify("create='true'", &endpoint("b", "")), "feature-not-implemented", None);
@@ -307,7 +326,10 @@ fn limits_are_told_as_such() {
     let mut w = world_with(s);
     w.ok(&modify("create='true'", &endpoint("a", "")));
     w.refused_as(&modify("", &endpoint("b", "")), "service-unavailable", None);
-    let other = format!("<conference-modify xmlns='jitsi:colibri2' meeting-id='m2' create='true'>{}</conference-modify>", endpoint("a", ""));
+    let other = format!(
+        "<conference-modify xmlns='jitsi:colibri2' meeting-id='m2' create='true'>{}</conference-modify>",
+        endpoint("a", "")
+    );
     w.refused_as(&other, "service-unavailable", None);
     let long = "x".repeat(200);
     w.refused_as(&modify("", &endpoint(&long, "")), "bad-request", None);
@@ -370,10 +392,20 @@ fn a_creation_that_the_focus_gave_up_is_replaced_by_the_next_one() {
 fn sources_keep_their_numbers_by_name_and_an_empty_list_clears() {
     let mut w = with_meeting();
     let sources = |ssrc: u32| {
-        modify("", &format!("<endpoint id='a'><sources><media-source type='video' id='a-v0'><source xmlns='urn:xmpp:jingle:apps:rtp:ssma:0' ssrc='{ssrc}'/><source xmlns='urn:xmpp:jingle:apps:rtp:ssma:0' ssrc='{}'/><ssrc-group xmlns='urn:xmpp:jingle:apps:rtp:ssma:0' semantics='FID'><source ssrc='{ssrc}'/><source ssrc='{}'/></ssrc-group></media-source></sources></endpoint>", ssrc + 1, ssrc + 1))
+        modify(
+            "",
+            &format!(
+                "<endpoint id='a'><sources><media-source type='video' id='a-v0'><source xmlns='urn:xmpp:jingle:apps:rtp:ssma:0' ssrc='{ssrc}'/><source xmlns='urn:xmpp:jingle:apps:rtp:ssma:0' ssrc='{}'/><ssrc-group xmlns='urn:xmpp:jingle:apps:rtp:ssma:0' semantics='FID'><source ssrc='{ssrc}'/><source ssrc='{}'/></ssrc-group></media-source></sources></endpoint>",
+                ssrc + 1,
+                ssrc + 1
+            ),
+        )
     };
     let told = |w: &World| {
-        w.commands.iter().filter_map(|c| if let Command::SetSources { sources, .. } = c { Some(sources.clone()) } else { None }).collect::<Vec<_>>()
+        w.commands
+            .iter()
+            .filter_map(|c| if let Command::SetSources { sources, .. } = c { Some(sources.clone()) } else { None })
+            .collect::<Vec<_>>()
     };
     w.ok(&sources(10));
     w.ok(&sources(10));
@@ -391,7 +423,11 @@ fn endpoints_behind_a_relay_belong_to_it_and_go_with_it() {
     let mut w = with_meeting();
     let relay = |id: &str, more: &str, content: &str| modify("", &format!("<relay id='{id}' {more}>{content}</relay>"));
     let far = "<endpoints><endpoint id='far' create='true'><sources><media-source type='audio' id='far-a0'><source xmlns='urn:xmpp:jingle:apps:rtp:ssma:0' ssrc='5'/></media-source></sources></endpoint></endpoints>";
-    let a = w.ok(&relay("r1", "create='true' mesh-id='0'", &format!("<transport ice-controlling='true'><sctp role='client'/></transport>{far}")));
+    let a = w.ok(&relay(
+        "r1",
+        "create='true' mesh-id='0'",
+        &format!("<transport ice-controlling='true'><sctp role='client'/></transport>{far}"),
+    ));
     let t = a.relays[0].transport.as_ref().unwrap();
     assert_eq!(t.sctp.unwrap().role, Some(amphi_jingle::colibri2::SctpRole::Server), "the opposite of what was asked");
     assert!(t.ice.as_ref().unwrap().web_sockets.is_empty());
@@ -401,7 +437,10 @@ fn endpoints_behind_a_relay_belong_to_it_and_go_with_it() {
     assert_eq!(w.colibri.figures().relayed_endpoints, 1, "a late expiry does not touch the newer one");
     // Absent sources are none here.
     w.ok(&relay("r2", "", "<endpoints><endpoint id='far'/></endpoints>"));
-    assert!(matches!(w.commands.last(), Some(Command::SetSources { sources, .. }) if sources.is_empty()) || w.commands.iter().rev().any(|c| matches!(c, Command::SetSources { sources, .. } if sources.is_empty())));
+    assert!(
+        matches!(w.commands.last(), Some(Command::SetSources { sources, .. }) if sources.is_empty())
+            || w.commands.iter().rev().any(|c| matches!(c, Command::SetSources { sources, .. } if sources.is_empty()))
+    );
     w.ok(&relay("r2", "expire='true'", ""));
     assert_eq!((w.colibri.figures().relayed_endpoints, w.colibri.figures().relays), (0, 1));
 }
@@ -465,7 +504,10 @@ fn who_is_not_heard_of_is_expired() {
 fn a_bridge_that_joins_two_meshes_stays_without_endpoints() {
     let mut w = with_meeting();
     for (id, mesh) in [("r1", "0"), ("r2", "1")] {
-        w.ok(&modify("", &format!("<relay id='{id}' create='true' mesh-id='{mesh}'><transport><sctp/></transport></relay>")));
+        w.ok(&modify(
+            "",
+            &format!("<relay id='{id}' create='true' mesh-id='{mesh}'><transport><sctp/></transport></relay>"),
+        ));
     }
     w.ok(&modify("", "<endpoint id='a' expire='true'/>"));
     w.pass(Duration::from_secs(600));
@@ -492,9 +534,12 @@ fn a_web_socket_needs_the_right_conference_endpoint_and_password() {
     let (key, name, password) = place(&a);
     assert_eq!(password.len(), 24);
     assert!(w.colibri.admits(&key, &name, &password, false).is_ok());
-    for (k, n, p, relay) in
-        [("zz", "a", &*password, false), (&*key, "b", &*password, false), (&*key, "a", "", false), (&*key, "a", &*password, true)]
-    {
+    for (k, n, p, relay) in [
+        ("zz", "a", &*password, false),
+        (&*key, "b", &*password, false),
+        (&*key, "a", "", false),
+        (&*key, "a", &*password, true),
+    ] {
         assert!(w.colibri.admits(k, n, p, relay).is_err());
     }
 }
@@ -524,7 +569,10 @@ fn on_a_data_channel_hello_is_an_answer_and_messages_go_to_others() {
         w.feed(Input::Plane(Event::ChannelOpen { endpoint: e }));
     }
     let sent = |w: &World| {
-        w.commands.iter().filter_map(|c| if let Command::SendMessage { text, .. } = c { Some(text.to_string()) } else { None }).collect::<Vec<_>>()
+        w.commands
+            .iter()
+            .filter_map(|c| if let Command::SendMessage { text, .. } = c { Some(text.to_string()) } else { None })
+            .collect::<Vec<_>>()
     };
     assert!(!sent(&w).iter().any(|t| t.contains("ServerHello")));
     w.feed(Input::Plane(Event::ChannelMessage { endpoint: a, text: r#"{"colibriClass":"ClientHello"}"#.into() }));

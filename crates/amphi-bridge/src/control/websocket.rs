@@ -55,7 +55,8 @@ async fn open(
         value.split(',').any(|v| v.trim().eq_ignore_ascii_case(wanted))
     };
     let key = head.get(header::SEC_WEBSOCKET_KEY).map(|k| derive_accept_key(k.as_bytes()));
-    let Some(accept) = key.filter(|_| is(header::UPGRADE, "websocket") && is(header::SEC_WEBSOCKET_VERSION, "13")) else {
+    let Some(accept) = key.filter(|_| is(header::UPGRADE, "websocket") && is(header::SEC_WEBSOCKET_VERSION, "13"))
+    else {
         return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")]).into_response();
     };
     let password = query.get("pwd").cloned().unwrap_or_default();

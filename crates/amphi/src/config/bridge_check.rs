@@ -258,7 +258,8 @@ mod tests {
     fn a_bridge_of_its_own_needs_to_know_the_main_node() {
         let text = config("roles = [\"bridge\"]\n").unwrap_err();
         assert!(text.contains("bridge.main_c2s: is needed"), "{text}");
-        let c = config("roles = [\"bridge\"]\n[bridge]\nmain_c2s = \"h:5222\"\nweb_socket_url = \"wss://h/\"\n").unwrap();
+        let c =
+            config("roles = [\"bridge\"]\n[bridge]\nmain_c2s = \"h:5222\"\nweb_socket_url = \"wss://h/\"\n").unwrap();
         let bridge = c.bridge.unwrap();
         assert!(matches!(bridge.place, BridgePlace::Elsewhere(l) if l.address == "h:5222"));
         assert_eq!(bridge.web_socket_url.as_deref(), Some("wss://h"));
@@ -274,7 +275,8 @@ mod tests {
 
     #[test]
     fn public_addresses_take_three_forms() {
-        let text = "[bridge]\npublic_addresses = [\"203.0.113.9\", \"203.0.113.9:10001\", \"10.0.0.5=[2001:db8::1]:1\"]\n";
+        let text =
+            "[bridge]\npublic_addresses = [\"203.0.113.9\", \"203.0.113.9:10001\", \"10.0.0.5=[2001:db8::1]:1\"]\n";
         let m = config(text).unwrap().bridge.unwrap().mappings;
         assert_eq!(m[0], (None, "203.0.113.9:0".parse().unwrap()));
         assert_eq!(m[1], (None, "203.0.113.9:10001".parse().unwrap()));
