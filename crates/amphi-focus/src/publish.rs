@@ -92,9 +92,8 @@ pub(crate) fn presence(core: &mut Core, muc: &Muc, etherpad: bool, visitors: u32
     property("visitor-count", &visitors);
     if let Some(m) = media {
         property("bridge-count", &m.bridges);
-        if !m.codecs.is_empty() {
-            property("visitor-codecs", &m.codecs);
-        }
+        // Never taken back: clients read the list again at every presence and break when it is gone.
+        property("visitor-codecs", &m.codecs);
         property("audio-limit-reached", &m.audio_limit);
         property("video-limit-reached", &m.video_limit);
     }
