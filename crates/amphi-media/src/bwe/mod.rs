@@ -274,12 +274,12 @@ impl Bwe {
 
     /// Something was sent and nothing is heard: the estimate falls step by step.
     fn check_silence(&mut self, clock: i64, last_sent: Option<i64>) {
-        let (Some(heard), Some(last_sent)) = (self.heard, last_sent) else { return };
+        let Some(heard) = self.heard else { return };
         let limit = self.config.silence.as_micros() as i64;
         if clock < heard.max(self.silence_checked) + limit {
             return;
         }
-        if last_sent > heard {
+        if last_sent.is_some_and(|sent| sent > heard) {
             // From the second time on once a second.
             self.silence_checked = clock + 1_000_000 - limit;
             self.force(clock, self.estimate * self.config.silence_factor);

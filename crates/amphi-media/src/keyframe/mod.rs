@@ -165,7 +165,9 @@ impl Keyframes {
         };
         let due = granted.map_or_else(|later| wanted.max(later), |()| wanted);
         let due = pending.map_or(due, |pending| pending.due.min(due));
-        record.pending[encoding] = Some(Pending { due, tries: 0 });
+        // A source that does not answer is asked as often as ever only for a wish that counts.
+        let tries = pending.filter(|_| granted.is_err()).map_or(0, |pending| pending.tries);
+        record.pending[encoding] = Some(Pending { due, tries });
         self.next = Some(self.next.map_or(due, |next| next.min(due)));
         if granted.is_ok() { Outcome::Scheduled(due) } else { Outcome::Deferred(due) }
     }

@@ -123,7 +123,8 @@ impl SendHistory {
     fn grow(&mut self) {
         let mask = self.ring.len() * 2 - 1;
         let mut ring = vec![Entry { sent: 0, seq: 0, size: FREE }; mask + 1];
-        self.ring.iter().for_each(|entry| ring[usize::from(entry.seq) & mask] = *entry);
+        let used = self.ring.iter().filter(|entry| entry.size != FREE);
+        used.for_each(|entry| ring[usize::from(entry.seq) & mask] = *entry);
         self.ring = ring.into();
     }
 
