@@ -1,6 +1,7 @@
 //! Order, effective constraints and one allocation (`spec/bridge.md` 4.11, steps 1 to 4).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::ids::{LayerIndex, SourceId};
 use crate::source::SourceDesc;
@@ -105,17 +106,33 @@ impl Plan {
 
     /// Step 4.
     pub fn allocate(&self, available: u64) -> Allocation {
+        let mut places = Vec::new();
+        let Walk { oversending, next } = self.walk(available, &mut places);
+        let targets = self.wanted.iter().zip(&places).map(|(wanted, place)| Target {
+            source: wanted.source,
+            layer: place.map(|at| wanted.candidates.layers[at].0),
+            ideal: wanted.candidates.layers.last().map(|layer| layer.0),
+        });
+        Allocation { targets: targets.collect(), bps: self.cost(&places), oversending, next }
+    }
+
+    /// Step 4, as places among the candidates of each wanted source.
+    pub(super) fn walk(&self, available: u64, places: &mut Vec<Option<usize>>) -> Walk {
         let mut run = Run { missing: None, oversend: self.max_oversend };
-        let mut targets: Vec<Option<usize>> = vec![None; self.wanted.len()];
+        places.clear();
+        places.resize(self.wanted.len(), None);
         let mut remaining = i64::try_from(available).unwrap_or(i64::MAX).min(i64::MAX / 4);
         let mut oversending = false;
         loop {
             let before = remaining;
-            for (i, (wanted, target)) in self.wanted.iter().zip(&mut targets).enumerate() {
-                remaining -= run.improve(wanted, target, remaining, i == 0);
+            for (i, (wanted, place)) in self.wanted.iter().zip(places.iter_mut()).enumerate() {
+                if place.is_some_and(|at| at + 1 == wanted.candidates.layers.len()) {
+                    continue;
+                }
+                remaining -= run.improve(wanted, place, remaining, i == 0);
                 oversending |= !run.affords(remaining, 0);
                 // Others starve before the stage does.
-                if wanted.on_stage && target.map_or(-1, |at| at as isize) < wanted.candidates.preferred_place() {
+                if wanted.on_stage && place.map_or(-1, |at| at as isize) < wanted.candidates.preferred_place() {
                     break;
                 }
             }
@@ -123,18 +140,20 @@ impl Plan {
                 break;
             }
         }
-        let mut bps = 0;
-        let targets = self.wanted.iter().zip(&targets).map(|(wanted, target)| {
-            let layers = &wanted.candidates.layers;
-            bps += target.map_or(0, |at| layers[at].1);
-            Target {
-                source: wanted.source,
-                layer: target.map(|at| layers[at].0),
-                ideal: layers.last().map(|layer| layer.0),
-            }
-        });
-        let targets = targets.collect();
-        Allocation { targets, bps, oversending, next: run.missing.and_then(|it| available.checked_add(it)) }
+        Walk { oversending, next: run.missing.and_then(|it| available.checked_add(it)) }
+    }
+
+    /// What is forwarded with these places.
+    pub(super) fn targets(&self, places: &[Option<usize>]) -> Arc<[(SourceId, LayerIndex)]> {
+        let target =
+            |(wanted, place): (&Wanted, &Option<usize>)| Some((wanted.source, wanted.candidates.layers[(*place)?].0));
+        self.wanted.iter().zip(places).filter_map(target).collect()
+    }
+
+    /// What it costs.
+    pub(super) fn cost(&self, places: &[Option<usize>]) -> u64 {
+        let cost = |(wanted, place): (&Wanted, &Option<usize>)| place.map_or(0, |at| wanted.candidates.layers[at].1);
+        self.wanted.iter().zip(places).map(cost).sum()
     }
 
     /// What everything wanted costs.
@@ -149,6 +168,12 @@ fn effective_last_n(config: &AllocationConfig, settings: &Settings, sources: usi
         config.conference_last_n.iter().filter(|(size, _)| *size <= sources + 1).max_by_key(|(size, _)| *size);
     let limits = [settings.last_n, config.last_n, by_size.map_or(-1, |(_, n)| *n)];
     limits.into_iter().filter_map(|n| usize::try_from(n).ok()).min().unwrap_or(usize::MAX).min(config.video_slots)
+}
+
+/// How a run of step 4 ended, besides the places.
+pub(super) struct Walk {
+    pub(super) oversending: bool,
+    pub(super) next: Option<u64>,
 }
 
 /// One run of step 4. Every question is "is there so much?"; the least that was missing for a "no" says up to where all answers stay.

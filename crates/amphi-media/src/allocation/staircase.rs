@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ids::{LayerIndex, SourceId};
 
 use super::Plan;
+use super::plan::Walk;
 
 /// One step: from this bandwidth on, up to the next rung.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,18 +41,15 @@ impl Staircase {
     /// change: then a rung may begin up to a hundredth too late.
     pub fn new(plan: &Plan, max_runs: usize) -> Self {
         let mut rungs: Vec<Rung> = Vec::new();
+        let (mut places, mut last) = (Vec::new(), Vec::new());
         let mut at = 0u64;
         for run in 0.. {
-            let allocation = plan.allocate(at);
-            let same = rungs.last().is_some_and(|last| {
-                let targets = allocation.targets.iter().filter_map(|it| Some((it.source, it.layer?)));
-                last.oversending == allocation.oversending && last.targets.iter().copied().eq(targets)
-            });
-            if !same {
-                let targets = allocation.targets.iter().filter_map(|it| Some((it.source, it.layer?))).collect();
-                rungs.push(Rung { at, targets, bps: allocation.bps, oversending: allocation.oversending });
+            let Walk { oversending, next } = plan.walk(at, &mut places);
+            if rungs.last().is_none_or(|rung| rung.oversending != oversending) || places != last {
+                rungs.push(Rung { at, targets: plan.targets(&places), bps: plan.cost(&places), oversending });
+                std::mem::swap(&mut places, &mut last);
             }
-            let Some(next) = allocation.next else { break };
+            let Some(next) = next else { break };
             at = if run < max_runs { next } else { next.max(at + at / 100) };
         }
         Self { rungs, ideal_bps: plan.ideal_bps() }
