@@ -137,7 +137,10 @@ impl Stage {
         let class = Class {
             id: CLASS,
             version: self.version,
-            staircase: Arc::new(Staircase { rungs: [rung.clone()].into_iter().chain(others).collect(), ideal_bps: 100_000 }),
+            staircase: Arc::new(Staircase {
+                rungs: [rung.clone()].into_iter().chain(others).collect(),
+                ideal_bps: 100_000,
+            }),
             slots: targets.iter().map(|(source, _)| Some(*source)).collect(),
             excluded: None,
         };

@@ -188,14 +188,7 @@ impl Home {
         self.items.push(Item::Audio(Arc::new(AudioPacket { owner, packet, plain, slot })));
     }
 
-    fn line(
-        &mut self,
-        now: Instant,
-        ssrc: u32,
-        source: SourceId,
-        seq: u64,
-        timestamp: u32,
-    ) -> Option<LineNumbers> {
+    fn line(&mut self, now: Instant, ssrc: u32, source: SourceId, seq: u64, timestamp: u32) -> Option<LineNumbers> {
         if self.lines.len() >= MAX_LINES && !self.lines.contains_key(&ssrc) {
             return None;
         }

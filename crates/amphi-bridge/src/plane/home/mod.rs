@@ -259,7 +259,8 @@ impl Home {
     /// be joined without another one.
     pub(super) fn plan(&mut self, now: Instant, id: ClassId, class: Option<&Class>) {
         let mut layers: Vec<(SourceId, LayerIndex)> = Vec::new();
-        for (source, layer) in class.iter().flat_map(|it| &it.staircase.rungs).flat_map(|it| it.targets.iter().copied()) {
+        for (source, layer) in class.iter().flat_map(|it| &it.staircase.rungs).flat_map(|it| it.targets.iter().copied())
+        {
             // Where somebody stays who waits for less.
             let lowest = LayerIndex::new(layer.encoding(), layer.spatial(), 0);
             layers.extend([(source, layer), (source, lowest)]);
@@ -310,7 +311,9 @@ impl Home {
             }
         }
         for (id, layer) in self.planned.keys() {
-            if let Some(source) = self.sources.get_mut(id).filter(|it| usize::from(layer.encoding()) < it.encodings.len()) {
+            if let Some(source) =
+                self.sources.get_mut(id).filter(|it| usize::from(layer.encoding()) < it.encodings.len())
+            {
                 source.stream(*id, *layer, &mut self.generation);
             }
         }
