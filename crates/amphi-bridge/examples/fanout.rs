@@ -167,10 +167,11 @@ fn plane(sink: &UdpSocket, receivers: u32, seconds: u64, packets: usize) -> f64 
             );
         }
     };
-    // Everybody joins at the second keyframe.
-    play(10, true);
-    play(10, true);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    // Answered when all that was said before is done. Everybody joins at the second keyframe.
+    runtime.block_on(plane.stats());
+    play(10, true);
+    play(10, true);
     let before = runtime.block_on(plane.stats());
     play(FPS * seconds, false);
     std::thread::sleep(Duration::from_millis(200));

@@ -126,12 +126,21 @@ impl Stage {
 
     /// Everybody in the class gets this, whatever the bandwidth.
     pub(crate) fn show(&mut self, targets: &[(SourceId, LayerIndex)]) {
+        self.show_of(targets, &[]);
+    }
+
+    /// The same, with layers that there would be with more bandwidth.
+    pub(crate) fn show_of(&mut self, targets: &[(SourceId, LayerIndex)], more: &[(SourceId, LayerIndex)]) {
         self.version += 1;
         let rung = Rung { at: 0, targets: targets.into(), bps: 100_000, oversending: false };
+        let others = more.iter().map(|it| Rung { at: u64::MAX, targets: [*it].into(), ..rung.clone() });
         let class = Class {
             id: CLASS,
             version: self.version,
-            staircase: Arc::new(Staircase { rungs: vec![rung], ideal_bps: 100_000 }),
+            staircase: Arc::new(Staircase {
+                rungs: [rung.clone()].into_iter().chain(others).collect(),
+                ideal_bps: 100_000,
+            }),
             slots: targets.iter().map(|(source, _)| Some(*source)).collect(),
             excluded: None,
         };

@@ -10,9 +10,9 @@ mod source;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use amphi_media::conference::Input;
+use amphi_media::conference::{Class, Input};
 use amphi_media::egress::Line;
-use amphi_media::ids::{EndpointId, LayerIndex, MediaKind, SourceId};
+use amphi_media::ids::{ClassId, EndpointId, LayerIndex, MediaKind, SourceId};
 use amphi_media::keyframe::{KeyframeConfig, Keyframes, Need, Wish};
 use amphi_media::slots::{SlotMap, SlotSsrc};
 use amphi_media::source::SourceDesc;
@@ -69,6 +69,10 @@ pub(super) struct Home {
     wanted_told: HashMap<SourceId, Instant>,
     /// What each shard has receivers for.
     wants: HashMap<usize, Wants>,
+    /// What receivers of each class may be given.
+    plans: HashMap<ClassId, Vec<(SourceId, LayerIndex)>>,
+    /// In how many plans a layer is.
+    planned: HashMap<(SourceId, LayerIndex), u32>,
     generation: u16,
     items: Vec<Item>,
     inputs: Vec<Input>,
@@ -96,6 +100,8 @@ impl Home {
             exempt: Arc::new([]),
             wanted_told: HashMap::new(),
             wants: HashMap::new(),
+            plans: HashMap::new(),
+            planned: HashMap::new(),
             generation: 0,
             items: Vec::new(),
             inputs: Vec::new(),
@@ -206,8 +212,7 @@ impl Home {
             self.sources.insert(desc.id, source);
         }
         // Receivers may have waited for it.
-        let shards: Vec<Wants> = self.wants.values().cloned().collect();
-        shards.into_iter().for_each(|wants| self.wants(now, wants));
+        self.run_streams(now);
     }
 
     pub(super) fn set_audio_ssrcs(&mut self, audio: Arc<[SlotSsrc]>) {
@@ -250,9 +255,44 @@ impl Home {
         (self.meshes.iter().any(|(_, other)| Some(*other) != mesh), mesh)
     }
 
+    /// What the receivers of a class may be given. Streams of it are run before anybody wants them: one that has seen the last keyframe can
+    /// be joined without another one.
+    pub(super) fn plan(&mut self, now: Instant, id: ClassId, class: Option<&Class>) {
+        let mut layers: Vec<(SourceId, LayerIndex)> = Vec::new();
+        for (source, layer) in class.iter().flat_map(|it| &it.staircase.rungs).flat_map(|it| it.targets.iter().copied())
+        {
+            // Where somebody stays who waits for less.
+            let lowest = LayerIndex::new(layer.encoding(), layer.spatial(), 0);
+            layers.extend([(source, layer), (source, lowest)]);
+        }
+        layers.sort_unstable();
+        layers.dedup();
+        if self.plans.get(&id).is_some_and(|before| *before == layers) {
+            return;
+        }
+        for it in &layers {
+            *self.planned.entry(*it).or_default() += 1;
+        }
+        let before = if class.is_some() { self.plans.insert(id, layers) } else { self.plans.remove(&id) };
+        for it in before.into_iter().flatten() {
+            if let Some(count) = self.planned.get_mut(&it) {
+                *count -= 1;
+                if *count == 0 {
+                    self.planned.remove(&it);
+                }
+            }
+        }
+        self.run_streams(now);
+    }
+
     /// What a shard has receivers for.
     pub(super) fn wants(&mut self, now: Instant, wants: Wants) {
         self.wants.insert(wants.shard, wants);
+        self.run_streams(now);
+    }
+
+    /// Makes the streams that are wanted or planned, and lets go of others after a while.
+    fn run_streams(&mut self, now: Instant) {
         let mut audience: HashMap<(SourceId, LayerIndex), (u64, u32)> = HashMap::new();
         for wants in self.wants.values() {
             for (source, layer, count) in &wants.streams {
@@ -267,10 +307,22 @@ impl Home {
             for ((_, layer), (shards, count)) in audience.iter().filter(|((source, _), _)| source == id) {
                 *receivers.entry(*id).or_default() += count;
                 let live = source.stream(*id, *layer, &mut self.generation);
-                (live.shards, live.receivers, live.unwanted) = (*shards, *count, None);
+                (live.shards, live.receivers) = (*shards, *count);
             }
-            for live in source.streams.iter_mut().filter(|live| live.receivers == 0) {
-                live.unwanted.get_or_insert(now);
+        }
+        for (id, layer) in self.planned.keys() {
+            if let Some(source) =
+                self.sources.get_mut(id).filter(|it| usize::from(layer.encoding()) < it.encodings.len())
+            {
+                source.stream(*id, *layer, &mut self.generation);
+            }
+        }
+        for source in self.sources.values_mut() {
+            for live in &mut source.streams {
+                match live.receivers != 0 || self.planned.contains_key(&(live.key.source, live.key.target)) {
+                    true => live.unwanted = None,
+                    false => drop(live.unwanted.get_or_insert(now)),
+                }
             }
         }
         for (source, count) in receivers {

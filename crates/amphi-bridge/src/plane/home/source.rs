@@ -77,7 +77,8 @@ impl Source {
             // Too many: the oldest makes room. Layers come from what media showed, so this is no normal state.
             None => {
                 if self.streams.len() >= MAX_STREAMS {
-                    self.streams.remove(0);
+                    let idle = self.streams.iter().position(|it| it.receivers == 0);
+                    self.streams.remove(idle.unwrap_or(0));
                 }
                 *generation = generation.wrapping_add(1);
                 self.streams.push(Live {

@@ -242,6 +242,9 @@ impl Shard {
             }
             Output::Class(class) => {
                 let id = class.id;
+                if let Some(home) = home {
+                    home.plan(now, id, Some(&class));
+                }
                 room.set_class(class);
                 room.place_all(now, &mut self.members, Some(id), false);
             }
@@ -253,7 +256,12 @@ impl Shard {
                     room.place(now, &mut self.members, place, true);
                 }
             }
-            Output::ClassGone(class) => room.remove_class(class),
+            Output::ClassGone(class) => {
+                if let Some(home) = home {
+                    home.plan(now, class, None);
+                }
+                room.remove_class(class);
+            }
             Output::AudioSlots(slots) => {
                 if let Some(home) = home {
                     home.set_audio_slots(slots);
