@@ -79,6 +79,9 @@ impl<O, P> Inlet<O, P> {
     }
 }
 
+/// Events of one thread that may wait for control beyond those in the channel.
+const MAX_BACKLOG: usize = 1 << 18;
+
 /// The way to control, of one thread.
 pub(super) struct EventSink {
     sender: mpsc::Sender<Event>,
@@ -91,8 +94,13 @@ impl EventSink {
         Self { sender, backlog: std::collections::VecDeque::new(), drops: 0 }
     }
 
-    /// Tells something that must not be lost: waits here if control is behind. Such events are few per endpoint.
+    /// Tells something that must not be lost: waits here if control is behind. Such events are few per endpoint; only when control has
+    /// stopped reading altogether, the newest are lost.
     pub(super) fn tell(&mut self, event: Event) {
+        if self.backlog.len() >= MAX_BACKLOG {
+            self.drops += 1;
+            return self.flush();
+        }
         if !self.backlog.is_empty() {
             self.backlog.push_back(event);
             return self.flush();

@@ -83,6 +83,8 @@ counters! {
         event_drops,
         /// Datagrams handed to the shard that owns their endpoint.
         strays,
+        /// Passes of a shard that were broken off by a bug.
+        panics,
     }
 }
 

@@ -6,8 +6,8 @@ mod stage;
 use std::time::Duration;
 
 use amphi_bridge::plane::Event;
-use amphi_bridge::plane::command::Role;
-use amphi_media::ids::LayerIndex;
+use amphi_bridge::plane::command::{Command, Role};
+use amphi_media::ids::{EndpointId, LayerIndex};
 use client::Got;
 use stage::{CLASS, Stage, audio_slots, video_slots};
 
@@ -239,4 +239,67 @@ fn messages_go_both_ways_on_the_channel() {
                 .iter()
                 .any(|e| matches!(e, Event::ChannelMessage { endpoint, text } if endpoint.0 == 1 && text == "hi"))
     });
+}
+
+#[test]
+fn relays_get_all_encodings_in_their_own_numbers_and_ask_for_what_they_lost() {
+    let mut stage = call(2, &[(Role::Visitor, true)], &[(31, 41, 2), (32, 42, 3)]);
+    let relay = stage.join(Role::Relay { mesh: 1 }, false);
+    stage.clients[relay].expect_audio(&[21]);
+    stage.clients[relay].expect_video(&[(31, 41), (32, 42)]);
+    let mut count = 0;
+    stage.clients[relay].lose = Box::new(move |datagram| {
+        let media = datagram.len() > 12 && datagram[8..12] == 32_u32.to_be_bytes();
+        count += usize::from(media);
+        media && count % 23 == 9
+    });
+    stage.until("raw media", |it| {
+        let got = &it.clients[relay].got;
+        [(21, 30), (31, 100), (32, 200)].iter().all(|(ssrc, n)| got.get(ssrc).is_some_and(|it| it.len() > *n))
+    });
+    stage.clients[relay].lose = Box::new(|_| false);
+    stage.run(Duration::from_millis(600));
+    for (ssrc, first) in [(31, 1_000), (32, 2_000)] {
+        let mut got: Vec<u64> = stage.clients[relay].got[&ssrc].iter().map(|it| it.seq).collect();
+        got.sort_unstable();
+        assert!(got[0] >= first, "as received");
+        assert!(got.windows(2).all(|it| it[0] + 1 == it[1]), "complete: {got:?}");
+    }
+    let before = stage.clients[0].script.as_ref().unwrap().asked;
+    stage.clients[relay].ask_keyframe(32);
+    stage.until("its request reaches the publisher", |it| it.clients[0].script.as_ref().unwrap().asked > before);
+}
+
+#[test]
+fn publishers_behind_a_relay_are_seen_and_their_mesh_does_not_get_them_back() {
+    let mut stage = Stage::new(2);
+    let relay = stage.join(Role::Relay { mesh: 1 }, false);
+    let same_mesh = stage.join(Role::Relay { mesh: 1 }, false);
+    let other_mesh = stage.join(Role::Relay { mesh: 2 }, false);
+    let behind = EndpointId(50);
+    stage.plane.send(Command::AddRelayed { endpoint: behind, relay: EndpointId(relay as u32) }).unwrap();
+    stage.clients[relay].publish(Some(21), &[(31, 41, 1), (32, 42, 2)]);
+    let (_, video) = stage.signal_as(behind, relay);
+    stage.show(&[(video, LayerIndex::new(1, 0, 2))]);
+    for client in [same_mesh, other_mesh] {
+        stage.clients[client].expect_audio(&[21]);
+        stage.clients[client].expect_video(&[(31, 41), (32, 42)]);
+    }
+    let visitor = stage.join(Role::Visitor, true);
+    stage.classify(visitor);
+    let (slot, audio) = (video_slots()[0].0, audio_slots()[0]);
+    stage.until("media", |it| {
+        let visitor = &it.clients[visitor].got;
+        visitor.get(&slot).is_some_and(|it| it.last().is_some_and(|it| it.origin() == 32) && it.len() > 100)
+            && visitor.get(&audio).is_some_and(|it| it.len() > 20)
+            && it.clients[other_mesh].got.get(&32).is_some_and(|it| it.len() > 50)
+    });
+    decodable(&stage.clients[visitor].got[&slot]);
+    assert!(stage.clients[same_mesh].connected && stage.clients[same_mesh].got.is_empty());
+    assert!(stage.clients[relay].script.as_ref().unwrap().asked > 0, "keyframe requests go over the relay");
+    stage.plane.send(Command::RemoveEndpoint(behind)).unwrap();
+    stage.run(Duration::from_millis(200));
+    let count = stage.clients[visitor].got[&slot].len();
+    stage.run(Duration::from_millis(300));
+    assert_eq!(stage.clients[visitor].got[&slot].len(), count, "gone");
 }

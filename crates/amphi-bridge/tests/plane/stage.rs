@@ -105,8 +105,12 @@ impl Stage {
 
     /// Signals what a client publishes: source 2 n is its audio, 2 n + 1 its video.
     pub(crate) fn signal(&mut self, client: usize) -> (SourceId, SourceId) {
-        let owner = EndpointId(client as u32);
-        let ids = (SourceId(2 * client as u32), SourceId(2 * client as u32 + 1));
+        self.signal_as(EndpointId(client as u32), client)
+    }
+
+    /// The same for an endpoint behind a relay, which is the client.
+    pub(crate) fn signal_as(&mut self, owner: EndpointId, client: usize) -> (SourceId, SourceId) {
+        let ids = (SourceId(2 * owner.0), SourceId(2 * owner.0 + 1));
         let script = self.clients[client].script.as_ref().unwrap();
         let mut sources = Vec::new();
         if let Some(ssrc) = script.audio {

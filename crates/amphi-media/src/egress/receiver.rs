@@ -43,6 +43,8 @@ pub struct VideoSlot {
     pub rtx: Option<u32>,
     /// What is to be seen; none: nothing.
     pub wanted: Option<(SourceId, LayerIndex)>,
+    /// What is to be seen until then: the lowest temporal layer of what it shows, while it waits for less (`spec/bridge.md` 4.6.6).
+    pub via: Option<LayerIndex>,
     /// What is seen and waited for, with its numbers.
     pub subscription: Subscription,
     runs: Runs,
@@ -63,6 +65,7 @@ impl VideoSlot {
             ssrc,
             rtx,
             wanted: None,
+            via: None,
             subscription: Subscription::new(),
             runs: Runs::new(),
             counters: SentCounters::default(),

@@ -241,7 +241,7 @@ fn switchers(
         if !arrived(slot) {
             return true;
         }
-        (slot.switching, slot.waits) = (false, None);
+        (slot.switching, slot.waits, slot.via) = (false, None, None);
         touched = true;
         if let Some(current) = slot.subscription.current()
             && slot.listed != Some(current)

@@ -222,11 +222,23 @@ impl Shard {
                 }
             }
             let begun = Instant::now();
-            self.pass(begun);
+            // What panics costs what was being handled, not the bridge.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.pass(begun))).is_err() {
+                self.recover();
+            }
             let took = begun.elapsed();
             self.busy += took;
             self.longest = self.longest.max(took);
         }
+    }
+
+    /// Makes whole again what a pass that was broken off may have left open.
+    fn recover(&mut self) {
+        tracing::error!(shard = self.parts.index, "a pass of a media shard panicked");
+        self.out.counters.panics += 1;
+        self.out.run.clear();
+        self.inbox.get_or_insert_with(Inbox::new);
+        self.more.fill(true);
     }
 
     fn next_deadline(&self) -> Instant {

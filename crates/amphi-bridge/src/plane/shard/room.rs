@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amphi_media::bwe::Demand;
+use amphi_media::codec::Headers;
 use amphi_media::conference::Class;
 use amphi_media::egress::{RawPacket, Receiver, StreamPacket, VideoSlot};
 use amphi_media::ids::{ClassId, ConferenceId, EndpointId, LayerIndex, MediaKind, SourceId};
 use amphi_media::keyframe::{Need, Wish};
-use amphi_media::projection::StreamKey;
+use amphi_media::projection::{self, StreamKey};
 use amphi_media::send::{Store, StoreConfig};
 use amphi_media::slots::SlotSsrc;
 use amphi_media::source::SourceDesc;
@@ -254,12 +255,11 @@ impl Room {
         it.wanted = wanted;
         let Some(target) = wanted else {
             it.subscription.switch_to(None);
-            it.waits = None;
+            (it.waits, it.via) = (None, None);
             return;
         };
-        if let Some(key) = self.keys.get(&target) {
-            it.subscription.switch_to(Some(*key));
-        }
+        it.via = self.stopover(it.subscription.current(), target);
+        aim(&self.keys, it);
         if !arrived(it) {
             it.waits = Some((now, None));
             if !it.switching {
@@ -267,6 +267,17 @@ impl Room {
                 self.waiting.push(Waiting { member: place as u32, slot: slot as u16, stamp: member_stamp });
             }
         }
+    }
+
+    /// Where a slot stays while it waits for less than it shows.
+    fn stopover(&self, current: Option<StreamKey>, (source, layer): (SourceId, LayerIndex)) -> Option<LayerIndex> {
+        let current = current.filter(|it| it.source == source)?;
+        let newest = self.streams.get(&current).and_then(|it| it.store.newest().next());
+        let structure = newest.and_then(|(_, packet)| match &packet.packet.frame.headers {
+            Headers::Dependency(descriptor) => Some(&*descriptor.structure),
+            _ => None,
+        });
+        projection::stopover(current.target, layer, structure)
     }
 
     /// A packet of a stream came that is not known here: whoever wants its source and layer waits for it from now on.
@@ -291,9 +302,11 @@ impl Room {
         }
         for waiting in &self.waiting {
             if let Some(slot) = waiting_slot(members, waiting)
-                && slot.wanted == Some((key.source, key.target))
+                && let Some((source, layer)) = slot.wanted
+                && source == key.source
+                && (layer == key.target || slot.via == Some(key.target))
             {
-                slot.subscription.switch_to(Some(key));
+                aim(&self.keys, slot);
             }
         }
     }
@@ -352,6 +365,9 @@ impl Room {
                 if let Some(wanted) = slot.wanted {
                     *streams.entry(wanted).or_default() += 1;
                 }
+                if let (Some((source, _)), Some(via)) = (slot.wanted, slot.via) {
+                    *streams.entry((source, via)).or_default() += 1;
+                }
                 // What is followed until the switch.
                 if let Some(current) = slot.subscription.current().map(|it| (it.source, it.target))
                     && slot.wanted != Some(current)
@@ -371,6 +387,16 @@ impl Room {
     /// What is followed has changed: the home is to know.
     pub(super) fn touch(&mut self) {
         self.dirty = true;
+    }
+}
+
+/// Lets a slot wait for what it is to show, as far as the streams are known.
+fn aim(keys: &HashMap<(SourceId, LayerIndex), StreamKey>, slot: &mut VideoSlot) {
+    let Some((source, layer)) = slot.wanted else { return };
+    let Some(key) = keys.get(&(source, layer)).copied() else { return };
+    match slot.via.and_then(|via| keys.get(&(source, via))) {
+        Some(via) => slot.subscription.switch_via(*via, key),
+        None => slot.subscription.switch_to(Some(key)),
     }
 }
 
