@@ -10,7 +10,8 @@ const SSRC: u32 = 7;
 pub fn srtp(data: &[u8]) {
     let Some((&options, mut rest)) = data.split_first() else { return };
     let profile = Profile::PREFERRED[usize::from(options) % Profile::PREFERRED.len()];
-    let key = MasterKey::new(profile, &[1; 32][..profile.key_len()], &[2; 14][..profile.salt_len()]).expect("lengths of the profile");
+    let key = MasterKey::new(profile, &[1; 32][..profile.key_len()], &[2; 14][..profile.salt_len()])
+        .expect("lengths of the profile");
     let mut inbound = Inbound::new(&key).expect("a context");
     let mut outbound = Outbound::new(&key).expect("a context");
     let mut seen = BTreeSet::new();
