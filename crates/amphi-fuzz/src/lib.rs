@@ -29,7 +29,6 @@ pub use dependency::dependency;
 pub use h264::h264;
 pub use jingle::jingle;
 pub use link::link;
-pub use projection::projection;
 pub use room::room;
 pub use rtcp::rtcp;
 pub use rtp::rtp;

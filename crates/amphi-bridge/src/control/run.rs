@@ -274,9 +274,9 @@ impl Bridge {
                         b.answer(answer);
                     }
                 }
-                Output::Socket { socket, text } => self.to_socket(socket, ToSocket::Text(text)),
+                Output::Socket { socket, text } => self.deliver(socket, ToSocket::Text(text)),
                 Output::CloseSocket { socket, code, reason } => {
-                    self.to_socket(socket, ToSocket::Close(code, reason));
+                    self.deliver(socket, ToSocket::Close(code, reason));
                     self.sockets.remove(&socket);
                 }
                 Output::Dial { url, .. } => {
@@ -309,7 +309,7 @@ impl Bridge {
         }
     }
 
-    fn to_socket(&mut self, id: SocketId, message: ToSocket) {
+    fn deliver(&mut self, id: SocketId, message: ToSocket) {
         let Some(socket) = self.sockets.get(&id) else { return };
         if socket.to.try_send(message).is_err() {
             // It does not read. Without its sender the socket's task ends, and says so.

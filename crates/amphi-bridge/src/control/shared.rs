@@ -1,5 +1,6 @@
 //! What all conferences of a bridge share: settings, numbers that are given once, where outputs go, and counts.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ pub struct Peers {
     pub limits: Arc<PeerLimits>,
 }
 
-/// One thing to do, in order.
+/// One thing to do, in order. Nearly all are commands, so that a box around those would only cost.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Output {
     /// The answer to a request.
@@ -206,8 +208,8 @@ impl Shared {
             // Numbers come back after four billion; those that are still in use are left out.
             self.endpoints = self.endpoints.wrapping_add(1);
             let id = EndpointId(self.endpoints);
-            if !self.homes.contains_key(&id) {
-                self.homes.insert(id, conference);
+            if let Entry::Vacant(free) = self.homes.entry(id) {
+                free.insert(conference);
                 return id;
             }
         }
