@@ -5,40 +5,41 @@
 //! folder in `fuzz/corpus`; see `fuzz/README.md`.
 
 mod c2s;
-mod jingle;
+mod colibri;
 mod dependency;
 mod h264;
+mod jingle;
 mod link;
 mod projection;
 mod room;
 mod rtcp;
 mod rtp;
 mod s2s;
+mod sctp;
 mod srtp;
 mod stream_reader;
+mod stun;
 mod vp8;
 mod vp9;
-mod sctp;
-mod stream_reader;
-mod stun;
 mod xml;
 
 pub use c2s::c2s;
-pub use jingle::jingle;
+pub use colibri::{channel, colibri};
 pub use dependency::dependency;
 pub use h264::h264;
+pub use jingle::jingle;
 pub use link::link;
+pub use projection::projection;
 pub use room::room;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
 pub use s2s::s2s;
+pub use sctp::sctp;
 pub use srtp::srtp;
 pub use stream_reader::stream_reader;
+pub use stun::stun;
 pub use vp8::vp8;
 pub use vp9::vp9;
-pub use sctp::sctp;
-pub use stream_reader::stream_reader;
-pub use stun::stun;
 pub use xml::xml;
 
 /// The body of a target.
@@ -62,4 +63,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("h264", h264),
     ("stun", stun),
     ("sctp", sctp),
+    ("colibri", colibri),
+    ("channel", channel),
 ];

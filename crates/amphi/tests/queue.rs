@@ -23,8 +23,7 @@ front = "127.0.0.1:{port}"
 c2s = "off"
 admin = "off"
 [bridge]
-port = 0
-listen = "off"
+enabled = false
 {more}"#
     );
     let layers = Layers { file: Some(("amphi.toml".to_owned(), text)), ..Layers::default() };

@@ -257,6 +257,7 @@ impl Conference {
             created: now,
             heard: None,
             connected: false,
+            mute_since: None,
             failed: None,
             media,
             sources: Vec::new(),
@@ -485,6 +486,13 @@ impl Conference {
                 l.failed.is_some_and(|at| now.saturating_duration_since(at) > times.failed_relay)
             }
         };
+        for l in self.links.values_mut() {
+            if l.mute_since.is_some_and(|at| now.saturating_duration_since(at) > times.no_channel) {
+                l.mute_since = None;
+                let count = if l.is_relay() { &mut shared.totals.relays_mute } else { &mut shared.totals.endpoints_mute };
+                *count += 1;
+            }
+        }
         let gone: Vec<EndpointId> = self.links.values().filter(dead).map(|l| l.id).collect();
         for id in gone {
             if let Some(l) = self.links.get(&id) {
@@ -508,6 +516,9 @@ impl Conference {
         match event {
             Event::Connected { endpoint } => {
                 if let Some(l) = self.links.get_mut(&endpoint) {
+                    if !l.connected && l.channels.out().is_none() {
+                        l.mute_since = Some(now);
+                    }
                     l.connected = true;
                     l.failed = None;
                     shared.totals.ice_succeeded += 1;
@@ -519,6 +530,7 @@ impl Conference {
             Event::ChannelOpen { endpoint } => {
                 let Some(l) = self.links.get_mut(&endpoint) else { return };
                 l.channels.data = true;
+                l.mute_since = None;
                 self.tell_brain(now, shared, brain::Input::ChannelUp { endpoint, kind: brain::ChannelKind::Data });
             }
             Event::ChannelClosed { endpoint } => {
@@ -605,6 +617,7 @@ impl Conference {
         let Some(l) = self.links.get_mut(&who) else { return };
         let old = l.channels.socket.replace(socket);
         l.channels.last_was_socket = true;
+        l.mute_since = None;
         self.close_socket(shared, old, "replaced");
         self.tell_brain(now, shared, brain::Input::ChannelUp { endpoint: who, kind: brain::ChannelKind::WebSocket });
     }

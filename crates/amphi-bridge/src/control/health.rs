@@ -11,9 +11,7 @@ use super::settings::BridgeSettings;
 pub struct Signs {
     /// Addresses that endpoints are told.
     pub addresses: Vec<IpAddr>,
-    /// When the media plane last answered a question that was asked at [`Signs::asked`].
-    pub answered: Option<Instant>,
-    /// The oldest question that is not answered.
+    /// When the media plane was asked something that it has not answered.
     pub asked: Option<Instant>,
     /// How late the control task last woke up.
     pub lag: Duration,
@@ -53,7 +51,7 @@ mod tests {
     fn a_silent_thread_no_address_and_lag_are_illnesses() {
         let now = Instant::now();
         let mut s = BridgeSettings::default();
-        let well = Signs { addresses: vec!["10.0.0.5".parse().unwrap()], answered: Some(now), asked: None, lag: Duration::ZERO };
+        let well = Signs { addresses: vec!["10.0.0.5".parse().unwrap()], asked: None, lag: Duration::ZERO };
         assert_eq!(check(now, &well, &s), Ok(()));
         let later = now + Duration::from_millis(2001);
         assert!(check(later, &Signs { asked: Some(now), ..well.clone() }, &s).is_err());

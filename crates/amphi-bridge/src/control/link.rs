@@ -73,6 +73,8 @@ pub(super) struct Link {
     pub heard: Option<Instant>,
     /// ICE and DTLS are done.
     pub connected: bool,
+    /// Since when, until it was noticed that there is no bridge channel, or that there is one.
+    pub mute_since: Option<Instant>,
     /// The transport has failed.
     pub failed: Option<Instant>,
     /// What was signaled for RTP.

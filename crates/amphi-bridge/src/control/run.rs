@@ -441,7 +441,7 @@ impl Bridge {
         self.renew_certificate();
         let addresses = self.colibri.shared_mut().peers.addresses.iter();
         let addresses = addresses.flat_map(|a| [Some(a.base.ip()), a.public.map(|p| p.ip())]).flatten().collect();
-        let signs = Signs { addresses, answered: None, asked: self.question, lag: self.lag };
+        let signs = Signs { addresses, asked: self.question, lag: self.lag };
         let illness = health::check(now, &signs, &self.settings).err();
         if illness.is_some() != self.illness.is_some() {
             tracing::warn!(illness = illness.as_deref().unwrap_or("none"), "The health of the bridge changed.");

@@ -150,6 +150,8 @@ pub struct BridgeTimes {
     pub inactive: Duration,
     /// A relay whose transport has failed is kept so long; 5 min.
     pub failed_relay: Duration,
+    /// Whoever is connected for so long without a bridge channel is counted; 30 s.
+    pub no_channel: Duration,
     /// A second identical create after so long replaces what the focus gave up; 15 s.
     pub retried_create: Duration,
     /// Between looks at who is connected; 500 ms.
@@ -182,6 +184,7 @@ impl Default for BridgeTimes {
             never_active: s(120),
             inactive: s(60),
             failed_relay: s(300),
+            no_channel: s(30),
             retried_create: s(15),
             connectivity_check: Duration::from_millis(500),
             first_transfer: s(15),

@@ -93,6 +93,10 @@ totals! {
     relays_failed,
     /// Endpoints that were expired because nothing was heard.
     endpoints_disconnected,
+    /// Endpoints that were connected and opened no bridge channel.
+    endpoints_mute,
+    /// The same of relays.
+    relays_mute,
     /// New dominant speakers.
     dominant_speaker_changes,
     /// Changes of layers that media showed.
