@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amphi_focus::{
-    ConferenceAnswer, ConferenceRequest, Event, Focus, Input, Meeting, NodeId, Output, RequestError, VisitorChange,
+    BridgeStatus, ConferenceAnswer, ConferenceRequest, Event, Focus, Input, Meeting, Move, MoveError, NodeId, Output,
+    RequestError, VisitorChange,
 };
 use amphi_stanza::BareJid;
 use amphi_stanza::{FullJid, Stanza};
@@ -43,10 +44,18 @@ pub struct FocusHandle {
 /// Visitors: endpoint and name of each.
 type Names = Vec<(Box<str>, Box<str>)>;
 
+/// Endpoints and conferences.
+type Moved = Result<(u32, u32), MoveError>;
+
+/// Bridges, and how many members wait to be invited: for the first time, and again.
+type Bridges = (Vec<BridgeStatus>, (usize, usize));
+
 enum Command {
     Request(ConferenceRequest, IpAddr, oneshot::Sender<Result<ConferenceAnswer, RequestError>>),
     Meeting(String, Option<String>, oneshot::Sender<Option<Meeting>>),
     Visitors(BareJid, usize, oneshot::Sender<Names>),
+    Move(Move, oneshot::Sender<Moved>),
+    Bridges(oneshot::Sender<Bridges>),
     Input(Input),
 }
 
@@ -77,6 +86,20 @@ impl FocusHandle {
             return Vec::new();
         }
         rx.await.unwrap_or_default()
+    }
+
+    /// Moves endpoints to other bridges; `None` when the focus has ended.
+    pub(crate) async fn move_endpoints(&self, what: Move) -> Option<Moved> {
+        let (tx, rx) = oneshot::channel();
+        self.tx.send(Command::Move(what, tx)).await.ok()?;
+        rx.await.ok()
+    }
+
+    /// Bridges that the focus knows; `None` when the focus has ended.
+    pub(crate) async fn bridges(&self) -> Option<Bridges> {
+        let (tx, rx) = oneshot::channel();
+        self.tx.send(Command::Bridges(tx)).await.ok()?;
+        rx.await.ok()
     }
 
     /// Gives the focus an input, for operators.
@@ -129,6 +152,7 @@ async fn run(
     let mut meetings: HashMap<u64, oneshot::Sender<Option<Meeting>>> = HashMap::new();
     let mut lists: HashMap<u64, oneshot::Sender<Names>> = HashMap::new();
     let mut asked: HashMap<u64, oneshot::Sender<Result<ConferenceAnswer, RequestError>>> = HashMap::new();
+    let mut moves: HashMap<u64, oneshot::Sender<Moved>> = HashMap::new();
     let mut next_id = 0u64;
     loop {
         let deadline = focus.poll_timeout();
@@ -149,6 +173,15 @@ async fn run(
                     next_id += 1;
                     lists.insert(next_id, answer);
                     Input::ListVisitors { id: next_id, room, limit }
+                }
+                Some(Command::Move(what, answer)) => {
+                    next_id += 1;
+                    moves.insert(next_id, answer);
+                    Input::Move { id: next_id, what }
+                }
+                Some(Command::Bridges(answer)) => {
+                    let _ = answer.send((focus.bridges(Instant::now()), focus.invite_queues()));
+                    continue;
                 }
                 Some(Command::Input(i)) => i,
                 None => return,
@@ -193,10 +226,15 @@ async fn run(
                 Output::Visitor(change) => {
                     let _ = visitors.send(change);
                 }
-                Output::Moved { result, .. } => match result {
-                    Ok((endpoints, conferences)) => tracing::info!(endpoints, conferences, "Endpoints are moved."),
-                    Err(e) => tracing::warn!(error = ?e, "Endpoints cannot be moved."),
-                },
+                Output::Moved { id, result } => {
+                    match result {
+                        Ok((endpoints, conferences)) => tracing::info!(endpoints, conferences, "Endpoints are moved."),
+                        Err(e) => tracing::warn!(error = %e, "Endpoints cannot be moved."),
+                    }
+                    if let Some(tx) = moves.remove(&id) {
+                        let _ = tx.send(result);
+                    }
+                }
                 Output::Event(e) => log(&e),
             }
         }

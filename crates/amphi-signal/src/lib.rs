@@ -19,6 +19,7 @@ mod hub_task;
 mod links;
 mod metrics;
 mod node;
+mod operators;
 mod queue;
 mod server;
 mod service;

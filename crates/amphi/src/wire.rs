@@ -520,6 +520,7 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
         Live::OnlyIfTrue => LiveReading::OnlyIfTrue,
     };
     config.max_participants = c.stage;
+    config.media = c.media.config();
     config.media.brewery = c.brewery.as_ref().map(ToString::to_string);
     config.media.local_region = c.announced[1].clone();
     config.max_visitors_per_node = f.max_visitors_per_node;

@@ -89,6 +89,7 @@ impl Check<'_> {
             visitors,
             queue: self.queue(),
             focus,
+            media: self.media(),
             brewery,
             bridge,
             limits: file.limits.clone(),

@@ -14,6 +14,7 @@ use super::file::{Links, LogFile, MetricsFile, Promotion};
 use super::focus::{FocusAuthentication, Live};
 use super::layers::Layered;
 use super::limits::LimitsFile;
+use super::media::MediaFile;
 use super::nodes::Node;
 use super::queue::QueueFile;
 use super::secret::Password;
@@ -53,6 +54,8 @@ pub struct Config {
     pub queue: QueueFile,
     /// The focus.
     pub focus: Focus,
+    /// Media sessions, as the focus handles them.
+    pub media: MediaFile,
     /// Where bridges announce themselves; `None` where there are none.
     pub brewery: Option<BareJid>,
     /// The media bridge, when this process runs it.

@@ -10,6 +10,7 @@ use super::bridge::BridgeFile;
 use super::focus::FocusFile;
 use super::hosts::{HostFile, MucFile};
 use super::limits::LimitsFile;
+use super::media::MediaFile;
 use super::queue::QueueFile;
 use super::visitors::VisitorsFile;
 
@@ -61,6 +62,8 @@ pub struct File {
     pub queue: QueueFile,
     /// The conference focus.
     pub focus: FocusFile,
+    /// Media sessions and the choice of bridges.
+    pub media: MediaFile,
     /// The media bridge.
     pub bridge: BridgeFile,
     /// Bounds on what one peer may use.
@@ -94,6 +97,7 @@ impl Default for File {
             visitors: VisitorsFile::default(),
             queue: QueueFile::default(),
             focus: FocusFile::default(),
+            media: MediaFile::default(),
             bridge: BridgeFile::default(),
             limits: LimitsFile::default(),
             log: LogFile::default(),
