@@ -41,7 +41,7 @@ impl Service {
             "domain = \"localhost\"\nroles = [\"main\", \"front\", \"focus\", \"visitors\"]\nstage = {stage}\ndata_dir = {data:?}\n\
              [listen]\nfront = \"{}\"\nc2s = \"{}\"\nadmin = \"{}\"\n\
              [bridge]\npassword = \"of all bridges\"\n\
-             [media]\ncodecs = [\"vp8\"]\noverloaded_at = 100000\n{media}",
+             [media]\ncodecs = [\"vp8\"]\noverloaded_at = 1000\n{media}",
             me.front, me.c2s, me.admin
         );
         std::fs::write(me.folder.join("main.toml"), text)?;
