@@ -234,3 +234,21 @@ async fn drain_moves_nobody_and_the_end_of_a_bridge_moves_all() {
     assert!(left.get(&leaving).is_none_or(|n| *n == 0), "{left:?}");
     assert!(!service.has_ended("main"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_that_hangs_hurts_only_those_on_it() {
+    let service = Service::start("hangs", 2, "", &["b1", "b2"]).await.unwrap();
+    let all = meeting(&service, "hangs", 2, 3).await;
+    let audience = service.with(3).await.unwrap();
+    all.iter().for_each(|p| p.look(|s| s.flows.values_mut().for_each(|f| f.gap = Duration::ZERO)));
+    service.signal(&audience, "STOP").unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for p in &all[..2] {
+        let want = wanted(&all, p);
+        let gaps: Vec<Duration> = p.look(|s| want.iter().map(|name| s.flows[name].gap).collect());
+        assert!(gaps.iter().all(|g| *g < Duration::from_secs(1)), "{gaps:?}");
+        assert_eq!(p.look(|s| s.sessions), 1);
+    }
+    service.signal(&audience, "CONT").unwrap();
+    media_for(&all, &service).await;
+}
