@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use amphi_bridge::plane::Event;
 use amphi_bridge::plane::command::{Command, Role};
+use amphi_media::conference::Output;
 use amphi_media::ids::{EndpointId, LayerIndex};
 use client::Got;
 use stage::{CLASS, Stage, audio_slots, video_slots};
@@ -365,4 +366,32 @@ fn a_relay_that_dies_and_one_that_never_answers_hurt_nobody() {
     let again = stage.join(Role::Relay { mesh: 1 }, false);
     stage.clients[again].expect_video(&[(31, 41)]);
     stage.until("the next relay works", |it| it.clients[again].got.get(&31).is_some_and(|it| it.len() > 50));
+}
+
+#[test]
+fn a_relay_is_spared_what_nobody_behind_it_wants() {
+    let mut stage = call(2, &[(Role::Visitor, true)], &[(31, 41, 1), (32, 42, 2)]);
+    let [some, all] = [0, 1].map(|_| stage.join(Role::Relay { mesh: 1 }, false));
+    for relay in [some, all] {
+        stage.clients[relay].expect_audio(&[21]);
+        stage.clients[relay].expect_video(&[(31, 41), (32, 42)]);
+    }
+    let count = |it: &Stage, client: usize, ssrc: u32| it.clients[client].got.get(&ssrc).map_or(0, Vec::len);
+    stage.until("everything", |it| [some, all].iter().all(|c| [31, 32, 21].iter().all(|s| count(it, *c, *s) > 20)));
+    let relay = EndpointId(some as u32);
+    let source = amphi_media::ids::SourceId(1);
+    for (limit, gone, left) in [(1, vec![32], vec![31, 21]), (0, vec![31, 32], vec![21])] {
+        stage.decide(Output::Spare { relay, sources: [(source, limit)].into() });
+        stage.run(Duration::from_millis(200));
+        let before: Vec<usize> = gone.iter().map(|ssrc| count(&stage, some, *ssrc)).collect();
+        let (more, others) = (left.iter().map(|s| count(&stage, some, *s)).max().unwrap(), count(&stage, all, 32));
+        stage.until("the rest", |it| {
+            left.iter().all(|s| count(it, some, *s) > more + 20) && count(it, all, 32) > others + 40
+        });
+        let after: Vec<usize> = gone.iter().map(|ssrc| count(&stage, some, *ssrc)).collect();
+        assert_eq!(before, after, "left out");
+    }
+    stage.decide(Output::Spare { relay, sources: [].into() });
+    let before = count(&stage, some, 32);
+    stage.until("everything again", |it| count(it, some, 32) > before + 40);
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use amphi_media::egress::{AudioPacket, Head, RawPacket, StreamPacket};
-use amphi_media::ids::{ConferenceId, MediaKind};
+use amphi_media::ids::{ConferenceId, MediaKind, SourceId};
+use amphi_media::packet::MediaPacket;
 use amphi_media::projection::StreamKey;
 use smallvec::SmallVec;
 
@@ -307,7 +308,7 @@ fn relays(now: Instant, room: &mut Room, members: &mut Members, layouts: &Layout
                 MediaKind::Audio => member.media.accepts_audio,
                 MediaKind::Video => member.media.accepts_video,
             };
-            if packet.mesh == Some(mesh) || !accepts {
+            if packet.mesh == Some(mesh) || !accepts || spares(&member.spared, &packet.packet) {
                 continue;
             }
             let make = || Head::raw(layouts.get(layout)?, &packet.packet).ok();
@@ -321,6 +322,12 @@ fn relays(now: Instant, room: &mut Room, members: &mut Members, layouts: &Layout
         }
         out.flush(path, Load::Video);
     }
+}
+
+/// Whether a relay does not need a packet.
+fn spares(spared: &[(SourceId, u8)], packet: &MediaPacket) -> bool {
+    let at = spared.binary_search_by_key(&packet.source, |(source, _)| *source);
+    at.is_ok_and(|at| packet.encoding >= spared[at].1)
 }
 
 fn reports(now: Instant, room: &Room, members: &mut Members, out: &mut Out, report: &Report) {
