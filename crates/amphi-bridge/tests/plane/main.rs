@@ -20,12 +20,8 @@ fn decodable(got: &[Got]) {
     for pair in sorted.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);
         let (x, y) = (a.vp8(), b.vp8());
-        if y.key
-            && a.origin() != b.origin()
-            && (!a.marker && a.seq + 2 == b.seq || (16..=20).contains(&(b.seq - a.seq)))
-        {
-            // Left unfinished for the keyframe of a better encoding (`spec/bridge.md` 4.6.2), or the keyframe's first packets came late and
-            // numbers were kept for them (4.6.3).
+        if !a.marker && y.key && a.origin() != b.origin() && a.seq + 2 == b.seq {
+            // Left unfinished for the keyframe of a better encoding (`spec/bridge.md` 4.6.2).
             continue;
         }
         assert_eq!(
