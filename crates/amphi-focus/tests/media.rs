@@ -545,6 +545,41 @@ fn a_node_that_comes_back_costs_nobody_a_session() {
 }
 
 #[test]
+fn an_offer_that_may_have_been_lost_with_a_node_is_made_again() {
+    let mut w = World::with_stage(media_config(1), 2);
+    w.media.accept = false;
+    let id = w.ask_visitor("m7");
+    assert_eq!(w.place(id), "v1");
+    w.join_visitor(1, "x7");
+    assert_eq!(w.offers("x7").len(), 1);
+    w.handle(amphi_focus::Input::Disconnected { node: NodeId::vnode("v1") });
+    w.connect(NodeId::vnode("v1"), false);
+    assert_eq!(w.actions("x7"), ["session-initiate", "session-terminate", "session-initiate"]);
+    assert_eq!(w.accept("x7"), "ok");
+    assert_eq!(w.on("b1"), ["n0", "n1", "x7"]);
+}
+
+#[test]
+fn an_answer_for_somebody_who_left_is_nobodys_concern() {
+    let mut w = World::with_stage(media_config(0), 2);
+    w.bridge("b1").silent = true;
+    w.join("n2");
+    let asked = w.sent_to(&NodeId::Main).into_iter().rfind(|x| x.contains("<conference-modify")).unwrap().to_owned();
+    let asked = world::stanza(&asked);
+    w.bridge("b1").silent = false;
+    w.leave("n2");
+    let (id, to) = (asked.id().unwrap(), asked.attr("to").unwrap());
+    let text = format!(
+        "<iq type='error' id='{id}' from='{to}'><error type='cancel'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+    );
+    w.deliver(&NodeId::Main, &text);
+    assert_eq!((w.offers("n0").len(), w.focus.metrics().bridges_removed), (1, 0));
+    // A second answer to the same question is none.
+    w.deliver(&NodeId::Main, &text);
+    assert!(w.active("n0") && w.active("n1"));
+}
+
+#[test]
 fn a_bridge_without_a_transport_in_its_answer_is_tried_again() {
     let mut w = World::with_media(media_config(0));
     w.bridge("b1").no_transport = true;
