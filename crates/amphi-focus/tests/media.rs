@@ -428,7 +428,7 @@ fn moderation_mutes_at_the_bridge_until_it_is_allowed() {
     // Who comes later is muted from the beginning.
     w.join("n3");
     assert_eq!(muted(&mut w, "n3"), (true, false));
-    assert_eq!(w.offers("n3")[0].start_muted.unwrap().audio, true);
+    assert!(w.offers("n3")[0].start_muted.unwrap().audio);
     // Video is dropped only when neither camera nor screen are allowed.
     moderation(&mut w, r#""enabled":true,"mediaType":"video""#);
     assert_eq!(muted(&mut w, "n2"), (true, false));
