@@ -131,7 +131,7 @@ impl Chaos {
                         video: MediaSources { sources: vec![s], groups: vec![] },
                         audio: MediaSources::default(),
                     };
-                    let action = if ssrc % 3 == 0 { Action::SourceRemove } else { Action::SourceAdd };
+                    let action = if ssrc.is_multiple_of(3) { Action::SourceRemove } else { Action::SourceAdd };
                     let text = w.sources_text(&nick, action, &set);
                     w.request(&nick, &text);
                 }
