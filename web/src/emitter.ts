@@ -7,8 +7,8 @@ export class Emitter<E extends { [K in keyof E]: unknown[] }> {
   on<K extends keyof E>(event: K, listener: (...args: E[K]) => void): () => void {
     let all = this.listeners.get(event);
     if (!all) this.listeners.set(event, (all = new Set()));
-    all.add(listener as (...args: never[]) => void);
-    return () => void all.delete(listener as (...args: never[]) => void);
+    all.add(listener as unknown as (...args: never[]) => void);
+    return () => void all.delete(listener as unknown as (...args: never[]) => void);
   }
 
   emit<K extends keyof E>(event: K, ...args: E[K]): void {
