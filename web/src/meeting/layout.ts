@@ -86,7 +86,7 @@ export function grid(count: number, width: number, height: number, gap: number):
 }
 
 /** What is asked of the bridge. */
-export function viewOf(large: readonly Tile[], small: readonly Tile[], largeHeight: number, smallHeight: number, isHidden: boolean): View {
+export function viewOf(large: readonly Tile[], small: readonly Tile[], largeHeight: number, smallHeight: number): View {
   const sources = (all: readonly Tile[]) => all.filter((t) => !t.isLocal && t.hasVideo).map((t) => t.source);
-  return { large: sources(large), small: sources(small), largeHeight, smallHeight, isHidden };
+  return { large: sources(large), small: sources(small), largeHeight: Math.round(largeHeight), smallHeight: Math.round(smallHeight), isHidden: false };
 }
