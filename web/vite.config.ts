@@ -7,7 +7,6 @@ const paths = ['/xmpp-websocket', '/conference-request', '/visitor/', '/visitors
 
 export default defineConfig({
   plugins: [preact()],
-  resolve: { alias: { 'strophe.js': 'strophe.js/dist/strophe.esm.js' }, conditions: ['browser'] },
   build: { target: 'es2022', sourcemap: false, assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   server: { proxy: Object.fromEntries(paths.map((p) => [p, { target: server, ws: true, changeOrigin: true }])) },
   test: { environment: 'happy-dom', include: ['test/**/*.test.ts'] },

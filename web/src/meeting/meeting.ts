@@ -325,7 +325,11 @@ export class Meeting {
       s.people.value = new Map(s.people.peek()).set(o.id, o);
       if (o.id === room.nick) {
         s.me.value = o;
-        if (before && before.role !== 'moderator' && o.role === 'moderator') this.tell('You are a moderator now.', 'good');
+        // Whoever comes first is made moderator in any case; that goes without saying.
+        if (before && before.role !== 'moderator' && o.role === 'moderator' && s.people.peek().size > 1) {
+          this.tell('You are a moderator now.', 'good');
+        }
+        this.watchState();
       }
       if (o.hand && o.hand !== before?.hand && o.id !== room.nick) this.tell(`${o.name || 'Guest'} raised a hand.`);
     });

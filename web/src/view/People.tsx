@@ -102,7 +102,7 @@ function Hands({ meeting }: { meeting: Meeting }) {
   return (
     <div class="hands" role="group" aria-label="Hands in the audience">
       <h3>
-        <Icon name="hand" size={17} /> Hands in the audience <span>{hands.length}</span>
+        <Icon name="hand" size={17} /> Raised hands <span>{hands.length}</span>
         {hands.length > 1 && (
           <button type="button" class="text-button" onClick={() => meeting.answerHands(hands.map((h) => h.id), true)}>
             Approve all
@@ -118,9 +118,7 @@ function Hands({ meeting }: { meeting: Meeting }) {
               {h.name}
               <small class="since">{clock(now.value - h.at)}</small>
             </span>
-            <button type="button" class="small-button" aria-label={`Deny ${h.name}`} onClick={() => meeting.answerHands([h.id], false)}>
-              Deny
-            </button>
+            <IconButton icon="close" label={`Deny ${h.name}`} tone="small" size={17} onClick={() => meeting.answerHands([h.id], false)} />
             <button type="button" class="small-button good" aria-label={`Approve ${h.name}`} onClick={() => meeting.answerHands([h.id], true)}>
               Approve
             </button>
@@ -140,7 +138,7 @@ function LiveSwitch({ meeting }: { meeting: Meeting }) {
       <Icon name="live" />
       <p>
         <b>{isLive ? 'You are live' : 'Not live'}</b>
-        <small>{isLive ? 'The audience comes in by itself.' : state.waiting.value > 0 ? `${count(state.waiting.value)} waiting to come in.` : 'The audience waits outside.'}</small>
+        <small>{isLive ? 'The audience can come in.' : state.waiting.value > 0 ? `${count(state.waiting.value)} waiting to come in.` : 'The audience waits outside.'}</small>
       </p>
       <button type="button" class={isLive ? 'small-button' : 'small-button good'} onClick={() => meeting.setLive(!isLive)}>
         {isLive ? 'Hold' : 'Go live'}

@@ -14,7 +14,7 @@ export function DeviceSelects({ local, kinds }: { local: LocalMedia; kinds: Devi
         return (
           <div class="field" key={kind}>
             <label for={id}>{LABELS[kind]}</label>
-            <select id={id} value={local.chosen.value[kind]} onChange={(e) => void local.choose(kind, e.currentTarget.value)}>
+            <select id={id} value={all.some((d) => d.deviceId === local.chosen.value[kind]) ? local.chosen.value[kind] : all[0]!.deviceId} onChange={(e) => void local.choose(kind, e.currentTarget.value)}>
               {all.map((d) => (
                 <option value={d.deviceId} key={d.deviceId}>
                   {d.label}

@@ -70,11 +70,11 @@ export function Stage({ meeting }: { meeting: Meeting }) {
           )}
         </>
       ) : (
-        <div class="grid" style={{ gap: `${GAP}px`, gridTemplateColumns: `repeat(${g.columns}, ${g.width}px)` }}>
+        <div class="grid" style={{ gap: `${GAP}px`, maxWidth: `${g.columns * g.width + (g.columns - 1) * GAP}px` }}>
           {shown.map((t) => (
-            <Tile key={t.key} tile={t} meeting={meeting} avatar={Math.max(44, Math.min(132, g.height / 2.6))} style={{ height: `${g.height}px` }} />
+            <Tile key={t.key} tile={t} meeting={meeting} avatar={Math.max(44, Math.min(132, g.height / 2.6))} style={{ width: `${g.width}px`, height: `${g.height}px` }} />
           ))}
-          {hiddenCount > 0 && <div class="tile more-tile" style={{ height: `${g.height}px` }}>{hiddenCount} more</div>}
+          {hiddenCount > 0 && <div class="tile more-tile" style={{ width: `${g.width}px`, height: `${g.height}px` }}>{hiddenCount} more</div>}
         </div>
       )}
       {all.length === 1 && isOnStage && <Alone />}

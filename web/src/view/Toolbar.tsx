@@ -45,7 +45,7 @@ export function Toolbar({ meeting, actions, panel }: { meeting: Meeting; actions
         </>
       ) : (
         <button type="button" class={`hand-button ${handUp ? 'gold' : ''}`} aria-pressed={handUp} aria-keyshortcuts="H" onClick={actions.hand}>
-          <Icon name="hand" /> {handUp ? 'Lower your hand' : 'Raise your hand'}
+          <Icon name="hand" /> {handUp ? 'Lower hand' : 'Raise hand'}
         </button>
       )}
       <span class="gap" />

@@ -19,7 +19,7 @@ export function initials(name: string): string {
 }
 
 export function Avatar({ id, name, size }: { id: string; name: string; size: number }) {
-  const style = { '--hue': hue(id), width: size, height: size, fontSize: size * 0.38 };
+  const style = { '--hue': hue(id), width: `${size}px`, height: `${size}px`, fontSize: `${size * 0.38}px` };
   return (
     <span class="avatar" style={style} aria-hidden="true">
       {initials(name)}
@@ -85,12 +85,16 @@ export interface MenuItem {
 
 export function Menu({ label, items, icon = 'more', tone = 'quiet small' }: { label: string; items: MenuItem[]; icon?: string; tone?: string }) {
   const [isOpen, setOpen] = useState(false);
-  const [isUp, setUp] = useState(false);
+  const [place, setPlace] = useState<Record<string, string>>({});
   const ref = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (!isOpen) return;
-    const list = ref.current?.querySelector<HTMLElement>('.menu-list');
-    setUp((list?.getBoundingClientRect().bottom ?? 0) > innerHeight - 8);
+    // Fixed to the window, so that no panel cuts it off; above the button where there is no room below.
+    const button = ref.current!.getBoundingClientRect();
+    const height = ref.current?.querySelector<HTMLElement>('.menu-list')?.offsetHeight ?? 0;
+    const right = `${Math.max(8, innerWidth - button.right)}px`;
+    const fits = button.bottom + height + 14 < innerHeight;
+    setPlace(fits ? { right, top: `${button.bottom + 6}px` } : { right, bottom: `${innerHeight - button.top + 6}px` });
     ref.current?.querySelector<HTMLElement>('.menu-list button')?.focus();
     const outside = (e: PointerEvent) => !ref.current?.contains(e.target as Node) && setOpen(false);
     addEventListener('pointerdown', outside);
@@ -112,11 +116,11 @@ export function Menu({ label, items, icon = 'more', tone = 'quiet small' }: { la
   };
   return (
     <div class="menu" ref={ref} onKeyDown={onKeyDown}>
-      <button type="button" class={`icon-button ${tone}`} aria-label={label} title={label} aria-haspopup="menu" aria-expanded={isOpen} onClick={() => (setUp(false), setOpen(!isOpen))}>
+      <button type="button" class={`icon-button ${tone}`} aria-label={label} title={label} aria-haspopup="menu" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
         <Icon name={icon} size={20} />
       </button>
       {isOpen && (
-        <div class={`menu-list ${isUp ? 'up' : ''}`} role="menu" aria-label={label}>
+        <div class="menu-list" style={place} role="menu" aria-label={label}>
           {items.map((i) => (
             <button type="button" role="menuitem" key={i.label} class={i.tone ?? ''} onClick={() => (close(), i.onClick())}>
               <Icon name={i.icon} size={18} />
