@@ -12,6 +12,7 @@ use crate::admission::{Decision, Facts, Why, decide};
 use crate::core::{Core, Waiting};
 use crate::iq::{Answered, Purpose, What};
 use crate::link::Vroom;
+use crate::media::RoomMedia;
 use crate::metadata::RoomMetadata;
 use crate::muc::{Change, Form, Muc, Step};
 use crate::owner::Owner;
@@ -59,6 +60,7 @@ pub(crate) struct Conference {
     pub(crate) prepare_after: Option<Instant>,
     /// Somebody wants to hear of every visitor.
     pub(crate) watched: bool,
+    pub(crate) media: RoomMedia,
     /// The deadline that the focus has noted for this conference.
     pub(crate) noted: Option<Instant>,
 }
@@ -88,6 +90,7 @@ impl Conference {
             end_reason: EndReason::Empty,
             prepare_after: None,
             watched: false,
+            media: RoomMedia::new(&core.config.media),
             noted: None,
         }
     }
@@ -116,6 +119,9 @@ impl Conference {
         if self.start_deadline.is_some() {
             self.start_deadline = Some(now + core.config.initial_timeout);
         }
+        let number = |name: &str| w.request.properties.get(name).and_then(|v| v.parse().ok());
+        let from = &mut self.media.start_muted_from;
+        *from = (from.0.or_else(|| number("startAudioMuted")), from.1.or_else(|| number("startVideoMuted")));
         match self.phase {
             Phase::Started => self.evaluate(core, now, w),
             Phase::Stopping(_) | Phase::Done => core.defer(w),
@@ -194,7 +200,11 @@ impl Conference {
             Change::Gone => self.stop(core, now, EndReason::RoomGone),
             Change::NotOwner => self.stop(core, now, EndReason::NotOwner),
             Change::Joined(nick) if self.is_live() => self.member_joined(core, now, &nick),
-            Change::Updated if self.is_live() => self.elect_owner(core, now),
+            Change::Updated if self.is_live() => {
+                self.elect_owner(core, now);
+                self.media_updated(core, now, &NodeId::Main, nick);
+            }
+            Change::Renamed if self.is_live() => self.media_updated(core, now, &NodeId::Main, nick),
             Change::Left { nick, member, switch_room, kicked } if self.is_live() => {
                 self.member_left(core, now, &nick, member, switch_room, kicked);
             }
@@ -233,7 +243,7 @@ impl Conference {
             What::Seats(ids) => self.on_seats(core, now, ids, answered),
             What::StopDisconnect => {
                 if matches!(self.phase, Phase::Stopping(_)) {
-                    self.finish(core);
+                    self.finish(core, now);
                 }
             }
             what => {
@@ -309,7 +319,8 @@ impl Conference {
 
     pub(crate) fn publish_main(&mut self, core: &mut Core, now: Instant) {
         let visitors = self.visitors();
-        publish::presence(core, &self.main, !self.health, visitors);
+        let media = self.has_media(core).then_some(&self.media.published);
+        publish::presence(core, &self.main, !self.health, visitors, media);
         self.publisher.sent(now, visitors);
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use amphi_stanza::Jid;
 
+use crate::MediaConfig;
+
 /// A visitor node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VnodeConfig {
@@ -100,7 +102,7 @@ impl Default for Limits {
 }
 
 /// Everything the focus must be told at start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FocusConfig {
     /// The main virtual host: `meet.example`. Components are discovered there.
     pub xmpp_domain: String,
@@ -162,12 +164,15 @@ pub struct FocusConfig {
     /// Make the first eligible member an owner, and the next when it leaves.
     pub auto_owner: bool,
 
+    /// Media sessions and bridges.
+    pub media: MediaConfig,
+
     /// Bounds.
     pub limits: Limits,
 }
 
 impl FocusConfig {
-    /// The defaults for a main domain: `conference.<domain>`, `focus.<domain>`, no visitor nodes.
+    /// The defaults for a main domain: `conference.<domain>`, `focus.<domain>`, no visitor nodes, no bridges.
     pub fn new(xmpp_domain: impl Into<String>) -> Self {
         let xmpp_domain = xmpp_domain.into();
         Self {
@@ -198,6 +203,7 @@ impl FocusConfig {
             reply_timeout: Duration::from_secs(15),
             metadata_timeout: Duration::from_secs(10),
             auto_owner: true,
+            media: MediaConfig::default(),
             limits: Limits::default(),
         }
     }

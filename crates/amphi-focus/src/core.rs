@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use amphi_stanza::{BareJid, FullJid, Jid, XmlWriter, ns};
@@ -11,6 +12,8 @@ use rand::{RngCore, SeedableRng};
 use crate::admission::Why;
 use crate::auth::Auth;
 use crate::iq::{IqTable, Purpose};
+use crate::media::MediaCore;
+use crate::media::facts::Facts;
 use crate::nodes::Nodes;
 use crate::{ConferenceAnswer, ConferenceRequest, Event, FocusConfig, Metrics, NodeId, Output, RequestError};
 
@@ -43,6 +46,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Components {
     pub(crate) visitors: Option<Jid>,
     pub(crate) room_metadata: Option<Jid>,
+    pub(crate) av_moderation: Option<Jid>,
     pub(crate) breakout_rooms: Option<Jid>,
 }
 
@@ -67,6 +71,7 @@ pub(crate) struct Core {
     pub(crate) nodes: Nodes,
     pub(crate) main: MainLink,
     pub(crate) auth: Auth,
+    pub(crate) media: MediaCore,
     /// Verification string of our capabilities.
     pub(crate) caps: String,
     /// Live breakout rooms of each main room.
@@ -84,10 +89,13 @@ impl Core {
         for v in &config.vnodes {
             nodes.add(v, &config);
         }
+        let nonce = rng.next_u32();
         Self {
             out: VecDeque::new(),
             metrics: Metrics::default(),
-            iqs: IqTable::new(rng.next_u32()),
+            iqs: IqTable::new(nonce),
+            // Answers are told apart by it.
+            media: MediaCore::new(&config.media, nonce ^ 1),
             nodes,
             main: MainLink::default(),
             auth: Auth::new(&config),
@@ -103,6 +111,18 @@ impl Core {
     pub(crate) fn serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
+    }
+
+    pub(crate) fn random(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+
+    /// What a presence says about media; nothing if there are none.
+    pub(crate) fn facts(&mut self, presence: &amphi_stanza::Stanza) -> Arc<Facts> {
+        if self.config.media.brewery.is_none() {
+            return Arc::default();
+        }
+        Arc::new(Facts::read(presence, &mut self.media.names))
     }
 
     /// A random UUID (version 4).
@@ -122,6 +142,7 @@ impl Core {
     pub(crate) fn is_connected(&self, node: &NodeId) -> bool {
         match node {
             NodeId::Main => self.main.connected,
+            NodeId::Service => self.media.service_connected,
             NodeId::Vnode(name) => self.nodes.is_connected(name),
         }
     }

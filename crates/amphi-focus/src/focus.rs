@@ -68,6 +68,13 @@ impl Focus {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Connected { node: NodeId::Main, jid, resumed } => self.main_connected(now, jid, resumed),
+            Input::Connected { node: NodeId::Service, resumed, .. } => {
+                self.core.media.service_connected = true;
+                if self.core.config.media.service_connection {
+                    self.bridges_connected(now, resumed);
+                }
+                self.core.event(Event::NodeUp { node: NodeId::Service });
+            }
             Input::Connected { node: NodeId::Vnode(name), jid, resumed } => {
                 self.vnode_connected(now, &name, jid, resumed);
             }
@@ -98,10 +105,14 @@ impl Focus {
                     c.watched = on;
                 }
             }
+            Input::Move { id, what } => self.move_endpoints(now, id, what),
             Input::Tick => {}
         }
         self.run_timers(now);
         self.admit(now);
+        self.run_bridges(now);
+        self.run_media_timeouts(now);
+        self.run_invites(now);
     }
 
     /// What must happen next, in order; `None` when there is nothing left.
@@ -121,6 +132,7 @@ impl Focus {
             main,
             nodes,
             self.core.main.ask_again.filter(|_| self.core.main.connected),
+            self.bridges_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -172,6 +184,16 @@ impl Focus {
         }
     }
 
+    pub(crate) fn has_conference(&self, room: &BareJid) -> bool {
+        self.conferences.contains_key(room)
+    }
+
+    /// Endpoints of a conference on a bridge.
+    pub(crate) fn endpoints_on(&self, room: &BareJid, bridge: &str) -> u32 {
+        let sessions = self.conferences.get(room).map(|c| c.media.sessions.values());
+        sessions.into_iter().flatten().filter(|s| *s.bridge == *bridge).map(|s| s.endpoints).sum()
+    }
+
     fn with_all(&mut self, now: Instant, mut act: impl FnMut(&mut Conference, &mut Core)) {
         let rooms: Vec<_> = self.conferences.keys().cloned().collect();
         for room in rooms {
@@ -195,7 +217,7 @@ impl Focus {
             self.with_all(now, |c, core| {
                 c.stop(core, now, EndReason::MainLost);
                 if c.phase != Phase::Done {
-                    c.finish(core);
+                    c.finish(core, now);
                 }
             });
             while self.core.iqs.lost(&NodeId::Main).is_some() {}
@@ -209,6 +231,9 @@ impl Focus {
             main.components = Components::default();
             self.initial_presence(&NodeId::Main);
             self.ask_components(now);
+        }
+        if !self.core.config.media.service_connection {
+            self.bridges_connected(now, resumed);
         }
         self.core.back(&NodeId::Main, resumed);
         if resumed {
@@ -247,6 +272,7 @@ impl Focus {
                     let (true, Ok(address)) = (category == "component", Jid::parse(&name)) else { continue };
                     match &*ty {
                         "visitors" => found.visitors = Some(address),
+                        "av_moderation" => found.av_moderation = Some(address),
                         "room_metadata" => found.room_metadata = Some(address),
                         "breakout_rooms" => found.breakout_rooms = Some(address),
                         _ => {}
@@ -294,6 +320,12 @@ impl Focus {
                 self.core.main.lost_at = Some(now);
                 self.core.metrics.xmpp_disconnects += 1;
                 self.core.event(Event::NodeLost { node: NodeId::Main, visitors: 0 });
+            }
+            NodeId::Service => {
+                if std::mem::take(&mut self.core.media.service_connected) {
+                    self.core.metrics.xmpp_disconnects += 1;
+                    self.core.event(Event::NodeLost { node: NodeId::Service, visitors: 0 });
+                }
             }
             NodeId::Vnode(name) => {
                 let Some(n) = self.core.nodes.get_mut(name).filter(|n| n.connected) else { return };

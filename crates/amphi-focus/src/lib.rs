@@ -3,8 +3,8 @@
 //! node (`spec/focus.md` 1 to 4) and sees nothing but stanzas.
 //!
 //! The crate is sans-IO: feed [`Focus::handle`], then drain [`Focus::poll_output`], then ask [`Focus::poll_timeout`]
-//! when [`Input::Tick`] is wanted. Connections, HTTP and clocks belong to the caller. Media sessions are not here: each
-//! member that should get one is told by [`Event::MemberJoined`].
+//! when [`Input::Tick`] is wanted. Connections, HTTP and clocks belong to the caller. Media sessions and bridges are in
+//! `media`; without a brewery in [`MediaConfig`] nobody is invited.
 
 mod admission;
 mod answer;
@@ -17,6 +17,7 @@ mod focus;
 mod iq;
 mod lifecycle;
 mod link;
+mod media;
 mod member;
 mod metadata;
 mod metrics;
@@ -37,6 +38,10 @@ mod visitors;
 pub use answer::{ConferenceAnswer, RequestError};
 pub use config::{AuthConfig, FocusConfig, Limits, LiveReading, VnodeConfig};
 pub use focus::{ConferenceStatus, Focus, NodeStatus};
+pub use media::config::{
+    Codecs, Extension, HealthChecks, IceFailures, MediaConfig, MediaLimits, Redistribution, RestartLimits, Strategy,
+    Topology, VideoCodec,
+};
 pub use metrics::Metrics;
 pub use request::ConferenceRequest;
-pub use surface::{EndReason, Event, Input, Meeting, NodeId, Output, VisitorChange};
+pub use surface::{BridgeStatus, EndReason, Event, Input, Meeting, Move, MoveError, NodeId, Output, VisitorChange};

@@ -6,7 +6,7 @@ use crate::conference::{Conference, Phase};
 use crate::core::Core;
 use crate::member::Member;
 use crate::muc;
-use crate::{EndReason, Event, RequestError};
+use crate::{EndReason, Event, NodeId, RequestError};
 
 impl Conference {
     /// Somebody is in the main room.
@@ -34,6 +34,7 @@ impl Conference {
         }
         self.elect_owner(core, now);
         self.audience_changed(core, now);
+        self.media_joined(core, now, &NodeId::Main, nick);
     }
 
     /// Somebody left the main room.
@@ -61,6 +62,7 @@ impl Conference {
             let event = self.left_event(&self.main.node, self.main.occupant(nick));
             core.event(event);
         }
+        self.media_left(core, now, &NodeId::Main, nick);
         self.owner.left(nick);
         self.elect_owner(core, now);
         self.audience_changed(core, now);
@@ -84,7 +86,7 @@ impl Conference {
             .values()
             .flat_map(|v| [v.muc.deadline, v.publisher.deadline(), v.pending.deadline(ttl)])
             .chain([phase, self.main.deadline, self.start_deadline, self.empty_deadline])
-            .chain([self.stage.ledger.deadline(), self.publisher.deadline()])
+            .chain([self.stage.ledger.deadline(), self.publisher.deadline(), self.media.deadline()])
             .flatten()
             .min()
     }
@@ -95,7 +97,7 @@ impl Conference {
             Phase::Done => return,
             Phase::Stopping(at) => {
                 if at <= now {
-                    self.finish(core);
+                    self.finish(core, now);
                 }
                 return;
             }
@@ -124,6 +126,7 @@ impl Conference {
         }
         core.metrics.seats_expired += self.stage.ledger.expire(now, core.config.stage_memory);
         self.tick_vrooms(core, now);
+        self.media_tick(core, now);
         if self.publisher.is_due(now) {
             if self.phase == Phase::Started {
                 self.publish_main(core, now);
@@ -157,6 +160,7 @@ impl Conference {
             return;
         }
         self.end_reason = reason;
+        self.media_stop(core, now);
         let linked = self.phase == Phase::Started && self.disconnect_all(core, now);
         self.phase = Phase::Stopping(now + core.config.reply_timeout);
         let mut waiting = std::mem::take(&mut self.waiting);
@@ -172,16 +176,16 @@ impl Conference {
             }
         }
         if !linked {
-            self.finish(core);
+            self.finish(core, now);
         }
     }
 
     /// Leaves all rooms. The conference is removed afterwards.
-    pub(crate) fn finish(&mut self, core: &mut Core) {
+    pub(crate) fn finish(&mut self, core: &mut Core, now: Instant) {
         self.phase = Phase::Done;
         let vnodes: Vec<_> = self.vrooms.keys().cloned().collect();
         for vnode in vnodes {
-            self.drop_vroom(core, &vnode);
+            self.drop_vroom(core, now, &vnode);
         }
         self.main.leave(core);
         if let Some(main) = &self.breakout_main

@@ -194,7 +194,8 @@ impl Conference {
     }
 
     /// Gives a shadow room up; returns the requests that waited for it.
-    pub(crate) fn drop_vroom(&mut self, core: &mut Core, vnode: &str) -> Vec<Waiting> {
+    pub(crate) fn drop_vroom(&mut self, core: &mut Core, now: Instant, vnode: &str) -> Vec<Waiting> {
+        self.media_node_gone(core, now, &vnode.into());
         if self.vrooms.get(vnode).is_some_and(|v| !matches!(v.link, Link::Away { .. })) {
             self.tell_all_visitors(core, vnode, false);
         }
@@ -220,7 +221,7 @@ impl Conference {
             let purpose = self.main.purpose(What::Disconnect);
             self.tell_main(core, now, purpose, &[("disconnect-vnode", vnode.clone())]);
         }
-        for w in self.drop_vroom(core, vnode) {
+        for w in self.drop_vroom(core, now, vnode) {
             self.redirect(core, now, w);
         }
         self.audience_changed(core, now);
@@ -255,6 +256,8 @@ impl Conference {
     fn linked(&mut self, core: &mut Core, now: Instant, vnode: &Arc<str>) {
         let Some(v) = self.vrooms.get_mut(vnode) else { return };
         v.link = Link::Linked;
+        self.media_node_sure(core, now, vnode);
+        let Some(v) = self.vrooms.get_mut(vnode) else { return };
         let waiting = std::mem::take(&mut v.waiting);
         core.metrics.vrooms_linked += 1;
         core.event(Event::VroomLinked { room: self.room.clone(), vnode: vnode.clone() });
@@ -267,7 +270,7 @@ impl Conference {
     pub(crate) fn publish_vroom(&mut self, core: &mut Core, now: Instant, vnode: &str) {
         let count = self.visitors();
         if let Some(v) = self.vrooms.get_mut(vnode) {
-            publish::presence(core, &v.muc, false, count);
+            publish::presence(core, &v.muc, false, count, None);
             v.publisher.sent(now, count);
         }
     }
@@ -286,10 +289,12 @@ impl Conference {
             return;
         }
         match v.muc.presence(core, now, nick, stanza) {
-            Change::Nothing | Change::Updated => {}
+            Change::Nothing => {}
+            Change::Updated => self.media_updated(core, now, &NodeId::Vnode(vnode.clone()), nick),
             Change::Renamed => {
                 let name = v.muc.members.get(nick).map(|m| m.name.clone()).unwrap_or_default();
                 self.tell_visitor(core, nick, &name, true);
+                self.media_updated(core, now, &NodeId::Vnode(vnode.clone()), nick);
             }
             Change::Refused(why) => self.vroom_failed(core, now, vnode, why),
             Change::Gone if v.link != Link::Linked => self.vroom_failed(core, now, vnode, "room gone".into()),
@@ -311,6 +316,7 @@ impl Conference {
                 let event = self.joined_event(&NodeId::Vnode(vnode.clone()), occupant);
                 core.event(event);
                 self.tell_visitor(core, &nick, &name, true);
+                self.media_joined(core, now, &NodeId::Vnode(vnode.clone()), &nick);
                 self.start_deadline = None;
                 self.audience_changed(core, now);
             }
@@ -326,6 +332,7 @@ impl Conference {
                 let event = self.left_event(&NodeId::Vnode(vnode.clone()), occupant);
                 core.event(event);
                 self.tell_visitor(core, &nick, &member.name, false);
+                self.media_left(core, now, &NodeId::Vnode(vnode.clone()), &nick);
                 self.audience_changed(core, now);
             }
         }
@@ -333,7 +340,7 @@ impl Conference {
 
     /// The node closed the room, or does not let us own it.
     pub(crate) fn vroom_closed(&mut self, core: &mut Core, now: Instant, vnode: &Arc<str>) {
-        let waiting = self.drop_vroom(core, vnode);
+        let waiting = self.drop_vroom(core, now, vnode);
         let purpose = self.main.purpose(What::Disconnect);
         self.tell_main(core, now, purpose, &[("disconnect-vnode", vnode.clone())]);
         core.event(Event::VroomClosed { room: self.room.clone(), vnode: vnode.clone() });
@@ -348,7 +355,7 @@ impl Conference {
         let Some(v) = self.vrooms.get_mut(vnode) else { return 0 };
         if !matches!(v.link, Link::Linked) {
             if !matches!(v.link, Link::Away { .. }) {
-                for w in self.drop_vroom(core, vnode) {
+                for w in self.drop_vroom(core, now, vnode) {
                     self.redirect(core, now, w);
                 }
             }
@@ -373,6 +380,7 @@ impl Conference {
         v.link = Link::Away { told: true };
         v.visitors = 0;
         v.muc.members.clear();
+        self.media_node_gone(core, now, vnode);
         let purpose = self.main.purpose(What::Disconnect);
         self.tell_main(core, now, purpose, &[("disconnect-vnode", vnode.clone())]);
     }
@@ -394,6 +402,7 @@ impl Conference {
         }
         v.visitors = 0;
         v.muc.members.clear();
+        self.media_node_unsure(vnode);
         if self.phase != Phase::Started || core.nodes.get(vnode).is_none_or(|n| n.draining) {
             self.vroom_closed(core, now, vnode);
             return;
@@ -404,6 +413,7 @@ impl Conference {
             return;
         }
         // To others a second connect means nothing while they believe the first.
+        let Some(v) = self.vrooms.get_mut(vnode) else { return };
         v.link = Link::Unlinking;
         let purpose = v.muc.purpose(What::Disconnect);
         self.tell_main(core, now, purpose, &[("disconnect-vnode", vnode.clone())]);

@@ -1,8 +1,11 @@
 //! An occupant of a room, as its presence describes it (`spec/focus.md` 1.5).
 
+use std::sync::Arc;
+
 use amphi_stanza::{Element, Jid, Stanza, ns};
 
 use crate::FocusConfig;
+use crate::media::facts::Facts;
 
 /// What the occupant may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub(crate) struct Member {
     pub(crate) identity: Box<[Box<str>]>,
     /// Whether that is certain: the address it asked from is the one it came with.
     pub(crate) known: bool,
+    /// What its presence says about media.
+    pub(crate) facts: Arc<Facts>,
 }
 
 impl Member {
@@ -51,7 +56,7 @@ impl Member {
         };
         let trusted = jid.as_ref().is_some_and(|j| config.trusted_domains.iter().any(|d| d == j.domain()));
         let kind = if trusted { kind(stanza) } else { Kind::Person };
-        Self { jid, role, kind, seq, name: name(stanza), identity: Box::default(), known: false }
+        Self { jid, role, kind, seq, name: name(stanza), identity: Box::default(), known: false, facts: Arc::default() }
     }
 
     pub(crate) fn is_visitor(&self) -> bool {

@@ -16,6 +16,8 @@ pub(crate) struct RoomMetadata {
     pub(crate) live: Option<bool>,
     pub(crate) visitors_enabled: Option<bool>,
     pub(crate) participants_soft_limit: Option<u32>,
+    /// Whoever comes begins muted: audio, video.
+    pub(crate) start_muted: (bool, bool),
     pub(crate) moderators: BTreeSet<String>,
     /// `None`: everybody may be on stage. Present and empty: nobody is expressly allowed.
     pub(crate) participants: Option<BTreeSet<String>>,
@@ -37,6 +39,8 @@ impl RoomMetadata {
     pub(crate) fn apply(&mut self, m: &Map<String, Value>) {
         self.lobby = m.get("lobbyEnabled").and_then(Value::as_bool).unwrap_or(false);
         self.live = m.get("visitors").and_then(|v| v.get("live")).and_then(Value::as_bool);
+        let muted = |what: &str| m.get("startMuted").and_then(|v| v.get(what)).and_then(Value::as_bool) == Some(true);
+        self.start_muted = (muted("audio"), muted("video"));
         self.moderators = m.get("moderators").and_then(list).unwrap_or_default();
         self.participants = m.get("participants").and_then(list);
         if let Some(v) = m.get("visitorsEnabled").and_then(Value::as_bool) {

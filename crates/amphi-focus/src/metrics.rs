@@ -47,4 +47,56 @@ pub struct Metrics {
     pub iq_timeouts: u64,
     /// Stanzas refused.
     pub bad_stanzas: u64,
+    /// Jingle requests received.
+    pub jingle_received: u64,
+    /// Jingle requests refused.
+    pub jingle_refused: u64,
+    /// Jingle and mute requests sent.
+    pub jingle_sent: u64,
+    /// Offers sent.
+    pub session_initiate_sent: u64,
+    /// Offers accepted.
+    pub sessions_accepted: u64,
+    /// Offers answered with an error.
+    pub offers_refused: u64,
+    /// Changes of sources sent.
+    pub source_changes_sent: u64,
+    /// Requests to bridges.
+    pub colibri_requests: u64,
+    /// Requests to bridges sent again because they were not answered.
+    pub colibri_repeated: u64,
+    /// Endpoints asked for.
+    pub endpoints_allocated: u64,
+    /// Endpoints that could not be had.
+    pub allocations_failed: u64,
+    /// Endpoints that a bridge did not know any more.
+    pub endpoints_lost: u64,
+    /// Times that no bridge could be chosen.
+    pub no_bridge: u64,
+    /// Conferences taken off a bridge that failed them.
+    pub bridges_removed: u64,
+    /// Bridges that left the brewery.
+    pub bridges_lost: u64,
+    /// Participants moved to another bridge.
+    pub participants_moved: u64,
+    /// Endpoints moved to relieve bridges.
+    pub endpoints_redistributed: u64,
+    /// Clients that reported that they could not connect.
+    pub participants_ice_failed: u64,
+    /// Clients that asked for another session.
+    pub participants_restart_requested: u64,
+    /// Restarts in place that clients asked for.
+    pub ice_restarts_requested: u64,
+    /// Restarts in place passed on to clients.
+    pub ice_restarts_relayed: u64,
+    /// Restarts in place that the bridge did not need.
+    pub ice_restarts_not_needed: u64,
+    /// Restarts in place that the bridge refused.
+    pub ice_restarts_failed: u64,
+    /// Cascades that were joined again.
+    pub cascade_repairs: u64,
+    /// Health checks that were not answered twice.
+    pub health_timeouts: u64,
+    /// Health checks that a bridge failed.
+    pub health_failures: u64,
 }

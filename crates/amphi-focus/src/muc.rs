@@ -163,6 +163,7 @@ impl Muc {
                         old.role = new.role;
                     }
                     old.kind = new.kind;
+                    old.facts = core.facts(stanza);
                     let renamed = old.name != new.name;
                     old.name = new.name;
                     old.jid = new.jid.or_else(|| old.jid.take());
@@ -172,7 +173,9 @@ impl Muc {
                     return Change::Nothing;
                 }
                 self.seq += 1;
-                self.members.insert(nick.into(), Member::read(stanza, &core.config, self.seq));
+                let mut member = Member::read(stanza, &core.config, self.seq);
+                member.facts = core.facts(stanza);
+                self.members.insert(nick.into(), member);
                 Change::Joined(nick.into())
             }
             _ => Change::Nothing,

@@ -7,6 +7,7 @@ use amphi_stanza::{XmlWriter, ns};
 
 use crate::core::Core;
 use crate::disco;
+use crate::media::state::Published;
 use crate::muc::Muc;
 
 const ETHERPAD: &str = "http://jitsi.org/jitmeet/etherpad";
@@ -28,16 +29,26 @@ pub(crate) fn interval(people: u32, max: Duration) -> Duration {
 pub(crate) struct Publisher {
     sent: Option<(Instant, u32)>,
     due: Option<Instant>,
+    /// Something else than the number is to be told.
+    changed: bool,
 }
 
 impl Publisher {
     /// The number may have changed.
     pub(crate) fn want(&mut self, now: Instant, count: u32, interval: Duration) {
         match self.sent {
+            _ if self.changed => {}
             Some((_, sent)) if sent == count => self.due = None,
             Some((at, _)) => self.due = Some((at + interval).max(now)),
             None => self.due = Some(now),
         }
+    }
+
+    /// Something else than the number changed. That is rare, and told soon.
+    pub(crate) fn changed(&mut self, now: Instant) {
+        let at = self.sent.map_or(now, |(at, _)| (at + Duration::from_secs(1)).max(now));
+        self.due = Some(self.due.map_or(at, |d| d.min(at)));
+        self.changed = true;
     }
 
     pub(crate) fn is_due(&self, now: Instant) -> bool {
@@ -47,6 +58,7 @@ impl Publisher {
     pub(crate) fn sent(&mut self, now: Instant, count: u32) {
         self.sent = Some((now, count));
         self.due = None;
+        self.changed = false;
     }
 
     /// The last update may not have arrived.
@@ -60,7 +72,7 @@ impl Publisher {
 }
 
 /// Sends our presence to a room we are in. All properties are sent every time: clients replace the whole set.
-pub(crate) fn presence(core: &mut Core, muc: &Muc, etherpad: bool, visitors: u32) {
+pub(crate) fn presence(core: &mut Core, muc: &Muc, etherpad: bool, visitors: u32, media: Option<&Published>) {
     let mut w = XmlWriter::new();
     w.open_ns("presence", ns::CLIENT).attr("to", &muc.me);
     disco::caps(&mut w, &core.caps);
@@ -78,7 +90,17 @@ pub(crate) fn presence(core: &mut Core, muc: &Muc, etherpad: bool, visitors: u32
         property("visitors-enabled", &true);
     }
     property("visitor-count", &visitors);
+    if let Some(m) = media {
+        property("bridge-count", &m.bridges);
+        // Never taken back: clients read the list again at every presence and break when it is gone.
+        property("visitor-codecs", &m.codecs);
+        property("audio-limit-reached", &m.audio_limit);
+        property("video-limit-reached", &m.video_limit);
+    }
     w.close();
+    if media.is_some_and(|m| m.no_bridge) {
+        w.empty("bridgeNotAvailable", ns::FOCUS);
+    }
     core.send(&muc.node, w);
 }
 

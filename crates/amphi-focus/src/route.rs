@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
-use amphi_stanza::{BareJid, Jid, Stanza, StanzaKind, XmlWriter, ns};
+use amphi_stanza::{BareJid, Condition, ErrorType, Jid, Stanza, StanzaError, StanzaKind, XmlWriter, ns};
 
 use crate::core::{ReplyTo, Waiting};
 use crate::iq::{Answered, Purpose};
+use crate::media::mute::{self, ModerationChange, Muted};
 use crate::metadata::RoomMetadata;
 use crate::{AuthConfig, ConferenceAnswer, ConferenceRequest, Event, Focus, NodeId, RequestError, disco};
 
@@ -22,6 +23,9 @@ impl Focus {
             StanzaKind::Message => self.message(now, node, stanza),
             StanzaKind::Iq => match stanza.ty().as_deref() {
                 Some("result" | "error") => {
+                    if self.media_answer(now, node, stanza) {
+                        return;
+                    }
                     if let Some((purpose, answered)) = self.core.iqs.answer(node, stanza) {
                         self.answered(now, purpose, answered);
                     }
@@ -52,7 +56,14 @@ impl Focus {
         }
         // Presence of something that is no occupant: our own resources, contacts.
         let (Some(nick), Some(room)) = (from.resource(), from.to_bare().as_bare()) else { return };
+        if self.core.media.brewery.room.as_ref() == Some(&room) {
+            if *node == self.core.bridge_node() {
+                self.brewery_presence(now, nick, stanza);
+            }
+            return;
+        }
         match node {
+            NodeId::Service => {}
             NodeId::Main => self.with(now, &room, |c, core| c.on_main_presence(core, now, nick, stanza)),
             NodeId::Vnode(name) => {
                 let Some(main) = self.main_room(name, &room) else { return };
@@ -86,8 +97,20 @@ impl Focus {
     }
 
     fn message(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
-        let component = self.core.main.components.room_metadata.as_ref();
-        if *node != NodeId::Main || component.is_none() || stanza.from().ok().flatten().as_ref() != component {
+        let from = stanza.from().ok().flatten();
+        if *node != NodeId::Main || from.is_none() {
+            return;
+        }
+        let components = &self.core.main.components;
+        if from == components.av_moderation {
+            let max = self.core.config.media.limits.whitelist;
+            let change = mute::json_message(stanza).and_then(|json| ModerationChange::parse(&json.text(), max));
+            if let Some((room, change)) = change.and_then(|c| Some((c.room.clone()?, c))) {
+                self.with(now, &room, |c, core| c.on_moderation(core, now, change));
+                return;
+            }
+        }
+        if from != self.core.main.components.room_metadata {
             return;
         }
         let Some(json) = stanza.child("json-message", ns::JITMEET) else { return };
@@ -110,8 +133,47 @@ impl Focus {
                 _ => {}
             }
         }
+        if set && self.core.media.brewery.room.is_some() {
+            if stanza.child("jingle", ns::JINGLE).is_some() {
+                return self.jingle_iq(now, node, stanza);
+            }
+            if *node == NodeId::Main && Muted::of(stanza).is_some() {
+                return self.mute_iq(now, stanza);
+            }
+        }
         if let Some(w) = disco::answer(stanza) {
             self.core.send(node, w);
+        }
+    }
+
+    /// The conference of an occupant, and its nick.
+    fn occupant(&self, node: &NodeId, stanza: &Stanza) -> Option<(BareJid, String)> {
+        let from = stanza.from().ok()??;
+        let (room, nick) = (from.to_bare().as_bare()?, from.resource()?.to_owned());
+        let main = match node {
+            NodeId::Main => room,
+            NodeId::Vnode(v) => self.main_room(v, &room)?,
+            NodeId::Service => return None,
+        };
+        self.has_conference(&main).then_some((main, nick))
+    }
+
+    fn unknown_conference(&mut self, node: &NodeId, stanza: &Stanza) {
+        let error = StanzaError::new(ErrorType::Cancel, Condition::ItemNotFound).text("no such conference");
+        self.core.answer(node, stanza, Err(error));
+    }
+
+    fn jingle_iq(&mut self, now: Instant, node: &NodeId, stanza: &Stanza) {
+        match self.occupant(node, stanza) {
+            Some((room, nick)) => self.with(now, &room, |c, core| c.on_jingle(core, now, node, &nick, stanza)),
+            None => self.unknown_conference(node, stanza),
+        }
+    }
+
+    fn mute_iq(&mut self, now: Instant, stanza: &Stanza) {
+        match self.occupant(&NodeId::Main, stanza) {
+            Some((room, nick)) => self.with(now, &room, |c, core| c.on_mute(core, now, &nick, stanza)),
+            None => self.unknown_conference(&NodeId::Main, stanza),
         }
     }
 

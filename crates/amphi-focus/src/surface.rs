@@ -16,6 +16,8 @@ pub enum NodeId {
     Main,
     /// A visitor node, by the name that clients receive.
     Vnode(Arc<str>),
+    /// Where bridges are, if that is not the main node.
+    Service,
 }
 
 impl NodeId {
@@ -30,6 +32,7 @@ impl fmt::Display for NodeId {
         match self {
             Self::Main => f.write_str("main"),
             Self::Vnode(name) => f.write_str(name),
+            Self::Service => f.write_str("service"),
         }
     }
 }
@@ -112,6 +115,13 @@ pub enum Input {
         /// Whether to tell.
         on: bool,
     },
+    /// An operator moves endpoints to other bridges. Answered by [`Output::Moved`].
+    Move {
+        /// Chosen by the caller.
+        id: u64,
+        /// Which.
+        what: Move,
+    },
     /// The deadline of [`crate::Focus::poll_timeout`] has come.
     Tick,
 }
@@ -149,8 +159,89 @@ pub enum Output {
     },
     /// A visitor of a watched conference.
     Visitor(VisitorChange),
+    /// Answers [`Input::Move`].
+    Moved {
+        /// As asked.
+        id: u64,
+        /// How many endpoints, of how many conferences.
+        result: Result<(u32, u32), MoveError>,
+    },
     /// Something worth telling.
     Event(Event),
+}
+
+/// Which endpoints are moved to other bridges (`spec/focus.md` 8.1). A bridge is named by its address or its nick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// One, if it is on `bridge` when that is given.
+    Endpoint {
+        /// The main room.
+        room: BareJid,
+        /// Endpoint id.
+        endpoint: String,
+        /// Where it must be.
+        bridge: Option<String>,
+    },
+    /// Some of a bridge.
+    Endpoints {
+        /// The bridge.
+        bridge: String,
+        /// Only of this conference.
+        room: Option<BareJid>,
+        /// How many.
+        count: u32,
+    },
+    /// A share of all that are on a bridge.
+    Fraction {
+        /// The bridge.
+        bridge: String,
+        /// The share in thousandths.
+        per_mille: u32,
+    },
+}
+
+/// Why nothing was moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoveError {
+    /// There is no such bridge.
+    #[error("unknown bridge")]
+    UnknownBridge,
+    /// There is no such conference.
+    #[error("unknown conference")]
+    UnknownConference,
+}
+
+/// State of a bridge, for operators.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BridgeStatus {
+    /// Address in the brewery.
+    pub jid: String,
+    /// Nick there.
+    pub name: String,
+    /// Where it is.
+    pub region: Option<String>,
+    /// What other bridges know it by.
+    pub relay_id: Option<String>,
+    /// Version and release.
+    pub version: Option<String>,
+    /// Load; 1 is full.
+    pub stress: f64,
+    /// Can be chosen.
+    pub operational: bool,
+    /// Is chosen only if there is no other.
+    pub draining: bool,
+    /// Goes when it is empty.
+    pub graceful_shutdown: bool,
+    /// Too many of its clients cannot connect.
+    pub failing_ice: bool,
+    /// Endpoints that this focus has there.
+    pub endpoints: u32,
+    /// Conferences that this focus has there.
+    pub conferences: u32,
+    /// Clients that asked for another session because of it.
+    pub restarts: u64,
+    /// Endpoints that were moved away.
+    pub moved: u64,
 }
 
 /// A conference, as found by its unique id.
@@ -263,6 +354,30 @@ pub enum Event {
     NodeUp {
         /// Node.
         node: NodeId,
+    },
+    /// A bridge is there.
+    BridgeUp {
+        /// Nick in the brewery.
+        bridge: String,
+    },
+    /// A bridge is gone.
+    BridgeDown {
+        /// Nick in the brewery.
+        bridge: String,
+    },
+    /// A conference left a bridge that failed it; everybody there is invited again.
+    BridgeSessionFailed {
+        /// Main room.
+        room: BareJid,
+        /// Address of the bridge.
+        bridge: String,
+    },
+    /// Bridges of a conference that lost each other were linked again.
+    CascadeRepaired {
+        /// Main room.
+        room: BareJid,
+        /// Links made.
+        links: usize,
     },
     /// A peer answered an IQ with an error, or not at all, where the focus can go on without.
     IqFailed {

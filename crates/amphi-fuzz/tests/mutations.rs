@@ -1,4 +1,5 @@
-//! A little fuzzing in every test run: the corpora of rooms and links, spliced and spoiled as a seed says.
+//! A little fuzzing in every test run: the corpora of rooms, links, transports, bridges and media packets, spliced and spoiled as a
+//! seed says.
 //! `AMPHI_FUZZ_RUNS` asks for more.
 
 use std::fs;
@@ -40,7 +41,22 @@ fn mutated(corpus: &[Vec<u8>], r: &mut StdRng) -> Vec<u8> {
 #[test]
 fn spoiled_corpora_do_no_harm() {
     let runs: u64 = std::env::var("AMPHI_FUZZ_RUNS").map_or(300, |n| n.parse().expect("a number"));
-    for (name, target) in amphi_fuzz::TARGETS.iter().filter(|(n, _)| matches!(*n, "room" | "link")) {
+    let spoiled = [
+        "room",
+        "link",
+        "rtp",
+        "rtcp",
+        "srtp",
+        "vp8",
+        "vp9",
+        "dependency",
+        "h264",
+        "stun",
+        "sctp",
+        "colibri",
+        "channel",
+    ];
+    for (name, target) in amphi_fuzz::TARGETS.iter().filter(|(n, _)| spoiled.contains(n)) {
         let corpus = corpus(name);
         for seed in 0..runs {
             let data = mutated(&corpus, &mut StdRng::seed_from_u64(seed));

@@ -57,3 +57,7 @@ impl LayerIndex {
         (self.0 & 63) as u8
     }
 }
+
+/// Receivers that want the same and exclude the same own sources; they share one staircase and one slot table (`spec/bridge.md` 9.5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClassId(pub u32);

@@ -9,23 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amphi_focus::{
-    ConferenceAnswer, ConferenceRequest, Event, Focus, Input, Meeting, NodeId, Output, RequestError, VisitorChange,
+    BridgeStatus, ConferenceAnswer, ConferenceRequest, Event, Focus, Input, Meeting, Move, MoveError, NodeId, Output,
+    RequestError, VisitorChange,
 };
-use amphi_room::Session;
 use amphi_stanza::BareJid;
-use amphi_stanza::{FullJid, Limits, Stanza, StreamReader};
-use amphi_xmpp::c2s::UrlParams;
-use amphi_xmpp::client::{ClientConfig, ClientOutput, ClientStream, Input as ClientInput};
-use tokio::net::TcpStream;
+use amphi_stanza::{FullJid, Stanza};
+use amphi_xmpp::client::{ClientConfig, ClientEvent};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::backend::Identity;
-use crate::links::Socket;
 use crate::metrics::{Kind, Metrics};
 use crate::node::Node;
+use crate::service::{self, Retry};
 use crate::shard::Shards;
-use crate::tls;
-use crate::virt;
 
 /// How the focus reaches a node.
 pub(crate) enum FocusLink {
@@ -49,10 +44,18 @@ pub struct FocusHandle {
 /// Visitors: endpoint and name of each.
 type Names = Vec<(Box<str>, Box<str>)>;
 
+/// Endpoints and conferences.
+type Moved = Result<(u32, u32), MoveError>;
+
+/// Bridges, and how many members wait to be invited: for the first time, and again.
+type Bridges = (Vec<BridgeStatus>, (usize, usize));
+
 enum Command {
     Request(ConferenceRequest, IpAddr, oneshot::Sender<Result<ConferenceAnswer, RequestError>>),
     Meeting(String, Option<String>, oneshot::Sender<Option<Meeting>>),
     Visitors(BareJid, usize, oneshot::Sender<Names>),
+    Move(Move, oneshot::Sender<Moved>),
+    Bridges(oneshot::Sender<Bridges>),
     Input(Input),
 }
 
@@ -85,17 +88,27 @@ impl FocusHandle {
         rx.await.unwrap_or_default()
     }
 
+    /// Moves endpoints to other bridges; `None` when the focus has ended.
+    pub(crate) async fn move_endpoints(&self, what: Move) -> Option<Moved> {
+        let (tx, rx) = oneshot::channel();
+        self.tx.send(Command::Move(what, tx)).await.ok()?;
+        rx.await.ok()
+    }
+
+    /// Bridges that the focus knows; `None` when the focus has ended.
+    pub(crate) async fn bridges(&self) -> Option<Bridges> {
+        let (tx, rx) = oneshot::channel();
+        self.tx.send(Command::Bridges(tx)).await.ok()?;
+        rx.await.ok()
+    }
+
     /// Gives the focus an input, for operators.
     pub async fn input(&self, input: Input) {
         let _ = self.tx.send(Command::Input(input)).await;
     }
 }
 
-enum FromNode {
-    Up(NodeId, FullJid, bool),
-    Down(NodeId),
-    Stanza(NodeId, Stanza),
-}
+type FromNode = (NodeId, ClientEvent);
 
 /// Starts the focus and its connections.
 pub(crate) async fn start(
@@ -113,10 +126,14 @@ pub(crate) async fn start(
         senders.insert(id.clone(), out);
         match link {
             FocusLink::Memory(node, jid) => {
-                shards.run_on(0, memory(id, node, jid, out_rx, events.clone())).await;
+                let tell = service::tell(&events, move |e| (id.clone(), e));
+                shards.run_on(0, service::memory(node, jid, true, out_rx, tell)).await;
             }
             FocusLink::Tcp { address, config } => {
-                tokio::spawn(tcp(id, address, *config, out_rx, events.clone()));
+                // `spec/focus.md` 1.1: first connect every second, later after two.
+                let pause = Retry { first: Duration::from_secs(1), later: Duration::from_secs(2) };
+                let tell = service::tell(&events, move |e| (id.clone(), e));
+                tokio::spawn(service::tcp(address, *config, pause, out_rx, tell));
             }
         }
     }
@@ -135,6 +152,7 @@ async fn run(
     let mut meetings: HashMap<u64, oneshot::Sender<Option<Meeting>>> = HashMap::new();
     let mut lists: HashMap<u64, oneshot::Sender<Names>> = HashMap::new();
     let mut asked: HashMap<u64, oneshot::Sender<Result<ConferenceAnswer, RequestError>>> = HashMap::new();
+    let mut moves: HashMap<u64, oneshot::Sender<Moved>> = HashMap::new();
     let mut next_id = 0u64;
     loop {
         let deadline = focus.poll_timeout();
@@ -156,13 +174,22 @@ async fn run(
                     lists.insert(next_id, answer);
                     Input::ListVisitors { id: next_id, room, limit }
                 }
+                Some(Command::Move(what, answer)) => {
+                    next_id += 1;
+                    moves.insert(next_id, answer);
+                    Input::Move { id: next_id, what }
+                }
+                Some(Command::Bridges(answer)) => {
+                    let _ = answer.send((focus.bridges(Instant::now()), focus.invite_queues()));
+                    continue;
+                }
                 Some(Command::Input(i)) => i,
                 None => return,
             },
-            Some(e) = from_nodes.recv() => match e {
-                FromNode::Up(node, jid, resumed) => Input::Connected { node, jid, resumed },
-                FromNode::Down(node) => Input::Disconnected { node },
-                FromNode::Stanza(node, stanza) => Input::Stanza { node, stanza },
+            Some((node, e)) = from_nodes.recv() => match e {
+                ClientEvent::Up { jid, resumed } => Input::Connected { node, jid, resumed },
+                ClientEvent::Down => Input::Disconnected { node },
+                ClientEvent::Stanza(stanza) => Input::Stanza { node, stanza },
             },
             () = timer => Input::Tick,
         };
@@ -199,6 +226,15 @@ async fn run(
                 Output::Visitor(change) => {
                     let _ = visitors.send(change);
                 }
+                Output::Moved { id, result } => {
+                    match result {
+                        Ok((endpoints, conferences)) => tracing::info!(endpoints, conferences, "Endpoints are moved."),
+                        Err(e) => tracing::warn!(error = %e, "Endpoints cannot be moved."),
+                    }
+                    if let Some(tx) = moves.remove(&id) {
+                        let _ = tx.send(result);
+                    }
+                }
                 Output::Event(e) => log(&e),
             }
         }
@@ -214,162 +250,15 @@ fn log(e: &Event) {
         Event::VroomClosed { room, vnode } => tracing::info!(%room, %vnode, "Visitor room closed."),
         Event::NodeLost { node, visitors } => tracing::warn!(%node, visitors, "The focus lost a node."),
         Event::NodeUp { node } => tracing::info!(%node, "The focus is connected to a node."),
+        Event::BridgeUp { bridge } => tracing::info!(bridge, "A bridge is there."),
+        Event::BridgeDown { bridge } => tracing::warn!(bridge, "A bridge is gone."),
+        Event::BridgeSessionFailed { room, bridge } => {
+            tracing::warn!(%room, bridge, "A conference left a bridge that failed it.");
+        }
+        Event::CascadeRepaired { room, links } => tracing::info!(%room, links, "Bridges were linked again."),
         Event::IqFailed { what, why } => tracing::warn!(what, why, "A request of the focus failed."),
         Event::BadStanza { node, why } => tracing::debug!(%node, why, "The focus refused a stanza."),
         Event::MemberJoined { room, node, occupant } => tracing::debug!(%room, %node, %occupant, "Member joined."),
         Event::MemberLeft { room, node, occupant } => tracing::debug!(%room, %node, %occupant, "Member left."),
-    }
-}
-
-/// A connection to a node of this process: authenticated by being here.
-async fn memory(
-    id: NodeId,
-    node: Arc<Node>,
-    jid: FullJid,
-    mut out: mpsc::UnboundedReceiver<Stanza>,
-    events: mpsc::Sender<FromNode>,
-) {
-    let conn = node.virt.new_id();
-    let mut rx = node.virt.add(conn, jid.as_str());
-    let session: Arc<Session> =
-        node.bind(conn, &jid, Identity { admin: true, ..Identity::default() }, UrlParams::default());
-    let _ = events.send(FromNode::Up(id.clone(), jid, false)).await;
-    loop {
-        tokio::select! {
-            s = out.recv() => {
-                let Some(s) = s else { break };
-                let routed = node.route_from(&session, s);
-                if let Some(answer) = node.deliver(routed).await {
-                    let _ = events.send(FromNode::Stanza(id.clone(), Stanza::authored(answer))).await;
-                }
-            }
-            e = rx.recv() => match e {
-                Some(virt::Event::Stanza(b)) => {
-                    let _ = events.send(FromNode::Stanza(id.clone(), Stanza::authored(b))).await;
-                }
-                Some(virt::Event::Closed) | None => {
-                    let _ = events.send(FromNode::Down(id.clone())).await;
-                    break;
-                }
-            }
-        }
-    }
-    node.virt.remove(conn);
-    node.session_gone(&session, u64::MAX).await;
-}
-
-/// A connection to a node elsewhere; made again whenever it breaks.
-async fn tcp(
-    id: NodeId,
-    address: String,
-    config: ClientConfig,
-    mut out: mpsc::UnboundedReceiver<Stanza>,
-    events: mpsc::Sender<FromNode>,
-) {
-    let domain = config.domain.clone();
-    let mut core = ClientStream::new(Instant::now(), config);
-    let mut first = true;
-    loop {
-        match TcpStream::connect(&address).await {
-            Ok(socket) => {
-                let _ = socket.set_nodelay(true);
-                first = false;
-                core.handle(Instant::now(), ClientInput::Connected);
-                connection(&id, &domain, &mut core, Socket::Plain(socket), &mut out, &events).await;
-            }
-            Err(e) => tracing::debug!(node = %id, error = %e, "The focus cannot reach a node."),
-        }
-        // `spec/focus.md` 1.1: first connect every second, later after two.
-        tokio::time::sleep(Duration::from_secs(if first { 1 } else { 2 })).await;
-    }
-}
-
-async fn connection(
-    id: &NodeId,
-    domain: &str,
-    core: &mut ClientStream,
-    mut io: Socket,
-    out: &mut mpsc::UnboundedReceiver<Stanza>,
-    events: &mpsc::Sender<FromNode>,
-) {
-    let limits = Limits { bytes: 10 * 1024 * 1024, nodes: 512 * 1024, ..Limits::default() };
-    let mut reader = StreamReader::new(limits);
-    let mut buf = vec![0u8; 64 * 1024].into_boxed_slice();
-    let mut online = false;
-    loop {
-        let mut pending = Vec::new();
-        while let Some(o) = core.poll_output() {
-            match o {
-                ClientOutput::Send(b) => pending.extend_from_slice(&b),
-                ClientOutput::StartTls => {
-                    if io.write(&std::mem::take(&mut pending)).await.is_err() {
-                        core.handle(Instant::now(), ClientInput::Closed);
-                        continue;
-                    }
-                    reader.clear();
-                    let secured = match tls::client_config(None) {
-                        Ok(config) => io.secure_client(config, domain).await,
-                        Err(e) => Err(std::io::Error::other(e)),
-                    };
-                    let input = match secured {
-                        Ok(()) => ClientInput::Secured { certificate_ok: true },
-                        Err(_) => ClientInput::Closed,
-                    };
-                    core.handle(Instant::now(), input);
-                }
-                ClientOutput::Restart => reader.restart(),
-                ClientOutput::Online { jid, resumed } => {
-                    online = true;
-                    // What the focus said to a session that is gone means nothing to the new one, or something else.
-                    if !resumed {
-                        while out.try_recv().is_ok() {}
-                    }
-                    let _ = events.send(FromNode::Up(id.clone(), jid, resumed)).await;
-                }
-                ClientOutput::Stanza(s) => {
-                    let _ = events.send(FromNode::Stanza(id.clone(), s)).await;
-                }
-                ClientOutput::Fresh { .. } => {}
-                ClientOutput::Closed { reason, .. } => {
-                    let _ = io.write(&pending).await;
-                    tracing::warn!(node = %id, %reason, "The focus lost its connection to a node.");
-                    if online {
-                        let _ = events.send(FromNode::Down(id.clone())).await;
-                    }
-                    return;
-                }
-            }
-        }
-        if !pending.is_empty() && io.write(&pending).await.is_err() {
-            core.handle(Instant::now(), ClientInput::Closed);
-            continue;
-        }
-        match reader.next_event() {
-            Ok(Some(e)) => {
-                core.handle(Instant::now(), ClientInput::Event(e));
-                continue;
-            }
-            Ok(None) => {}
-            Err(e) => {
-                core.handle(Instant::now(), ClientInput::Invalid(e));
-                continue;
-            }
-        }
-        let deadline = core.poll_timeout();
-        let timer = crate::timer::until(deadline);
-        tokio::select! {
-            r = io.read(&mut buf) => match r {
-                Ok(n) if n > 0 => {
-                    reader.push(&buf[..n]);
-                    core.handle(Instant::now(), ClientInput::Received);
-                }
-                _ => core.handle(Instant::now(), ClientInput::Closed),
-            },
-            s = out.recv(), if online => {
-                let Some(s) = s else { return };
-                let _ = core.send(Instant::now(), s);
-            }
-            () = timer => core.handle(Instant::now(), ClientInput::Tick),
-        }
     }
 }

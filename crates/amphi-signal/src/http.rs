@@ -51,20 +51,25 @@ pub(crate) trait Health: Send + Sync {
 }
 
 /// Routes of the public front.
-pub(crate) fn front(http: Arc<Http>) -> Router {
-    common(http.clone())
+pub(crate) fn front(http: Arc<Http>, more: Option<Router>) -> Router {
+    let router = common(http.clone())
         .route("/", get(page))
         .route("/xmpp-websocket", get(keep_alive))
         .route("/{tenant}/xmpp-websocket", get(keep_alive))
         .route("/http-bind", any(bosh::handle))
         .route("/{tenant}/http-bind", any(bosh::handle))
         .layer(middleware::from_fn_with_state(http.clone(), cors))
-        .with_state(http)
+        .with_state(http);
+    match more {
+        Some(more) => router.merge(more),
+        None => router,
+    }
 }
 
 /// Routes of the focus' and operators' address.
 pub(crate) fn admin(http: Arc<Http>) -> Router {
-    common(http.clone()).layer(middleware::from_fn_with_state(http.clone(), cors)).with_state(http)
+    let router = common(http.clone()).merge(crate::operators::routes());
+    router.layer(middleware::from_fn_with_state(http.clone(), cors)).with_state(http)
 }
 
 fn common(_: Arc<Http>) -> Router<Arc<Http>> {
@@ -116,7 +121,7 @@ async fn metrics(State(http): State<Arc<Http>>) -> Response {
     }
 }
 
-fn json(status: StatusCode, v: &serde_json::Value) -> Response {
+pub(crate) fn json(status: StatusCode, v: &serde_json::Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], v.to_string()).into_response()
 }
 

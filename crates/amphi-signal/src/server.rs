@@ -28,6 +28,7 @@ use crate::links::{LinkSettings, Links};
 use crate::metrics::Metrics;
 use crate::node::{FocusProxy, Node, Parts};
 use crate::queue::{self, Queue, QueueSettings, Service, ServiceSettings};
+use crate::service::ServiceLink;
 use crate::shard::{NewConn, NewFraming, ShardMsg, ShardSettings, Shards};
 use crate::tls::{CertificateSource, ServerTls, TlsError};
 use crate::transport::RawTransport;
@@ -137,6 +138,8 @@ pub struct ServerSettings {
     pub cors_origins: Vec<String>,
     /// The page at `/`.
     pub page: &'static str,
+    /// Further paths of the front, served by other roles of this process.
+    pub routes: Option<axum::Router>,
     /// Connections per address.
     pub addresses: AddressLimit,
     /// Serve `/metrics`.
@@ -358,7 +361,7 @@ impl Server {
                 main,
                 vnodes,
                 shards: shards.clone(),
-                router: http::front(app.clone()),
+                router: http::front(app.clone(), settings.routes),
                 app: app.clone(),
                 tls: f.tls.then(|| front_tls.clone()),
                 metrics: metrics.clone(),
@@ -415,6 +418,12 @@ impl Server {
     /// Names of the nodes that run here.
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
         self.nodes.keys().map(String::as_str)
+    }
+
+    /// Logs a service account in at a node of this process; `None` if there is no such node.
+    pub async fn service(&self, node: &str, jid: FullJid) -> Option<ServiceLink> {
+        let node = self.nodes.get(node)?.clone();
+        Some(ServiceLink::memory(node, jid, false).await)
     }
 
     /// Stops accepting and closes all streams with `system-shutdown`.

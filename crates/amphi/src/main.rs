@@ -40,6 +40,7 @@ fn run(args: &RunArgs) -> ExitCode {
                 println!("{url}");
             }
             tokio::select! {
+                () = app.over() => tracing::info!("The bridge has been shut down."),
                 _ = terminate.recv() => tracing::info!("Terminating."),
                 _ = interrupt.recv() => tracing::info!("Interrupted."),
             }

@@ -21,6 +21,7 @@ use amphi_xmpp::services::Identity;
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
+use crate::bridge::Media;
 use crate::config::{
     Certificate, Config, Focus, FocusAuthentication, FocusPlace, Host, Links, Live, Login, Muc, MucKind, NickRule,
     Node, Peer, Promotion, TokenKey, WhereNode,
@@ -37,25 +38,53 @@ pub struct App {
     /// The address for people, if this process has one.
     pub url: Option<String>,
     server: Server,
+    media: Option<Media>,
 }
 
 impl App {
     /// Starts everything that the configuration names. When it returns, every listener accepts.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let url = config.url();
-        let settings = settings(&config)?;
+        let mut settings = settings(&config)?;
+        let mut media = None;
+        if let Some(bridge) = &config.bridge {
+            let signaling = !settings.nodes.is_empty() || settings.focus.is_some();
+            let started = Media::start(bridge, !signaling).await?;
+            settings.routes = Some(started.routes());
+            media = Some(started);
+        }
         let server = Server::start(settings).await?;
+        if let Some(media) = &mut media {
+            media.log_in(&server).await?;
+        }
         tracing::info!(
             roles = ?config.roles,
             fingerprint = %format_args!("sha256:{}", server.fingerprint()),
             "Started. Peers pin this fingerprint."
         );
-        Ok(Self { url, server })
+        Ok(Self { url, server, media })
     }
 
     /// Ends everything: no new connections, the streams closed with a reason, within [`DRAIN`].
     pub async fn drain(self) {
-        let _ = tokio::time::timeout(DRAIN, self.server.stop()).await;
+        let ended = async {
+            if let Some(media) = &self.media {
+                media.leave().await;
+            }
+            self.server.stop().await;
+            if let Some(media) = self.media {
+                media.stop().await;
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN, ended).await;
+    }
+
+    /// Waits until the bridge says that the process may end: after a shutdown that was asked for over HTTP.
+    pub async fn over(&self) {
+        match &self.media {
+            Some(media) => media.over().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -113,6 +142,7 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         queue_service: queue_service(c)?,
         cors_origins: c.listen.cors_origins.clone(),
         page: PAGE,
+        routes: None,
         addresses: AddressLimit {
             rate: c.limits.connects_per_address,
             burst: c.limits.connect_burst_per_address,
@@ -490,6 +520,9 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
         Live::OnlyIfTrue => LiveReading::OnlyIfTrue,
     };
     config.max_participants = c.stage;
+    config.media = c.media.config();
+    config.media.brewery = c.brewery.as_ref().map(ToString::to_string);
+    config.media.local_region = c.announced[1].clone();
     config.max_visitors_per_node = f.max_visitors_per_node;
     config.open_second_node_at = f.open_node_at;
     config.prepare_at_percent = f.link_nodes_at;

@@ -22,6 +22,8 @@ data_dir = {data:?}
 front = "127.0.0.1:{port}"
 c2s = "off"
 admin = "off"
+[bridge]
+enabled = false
 {more}"#
     );
     let layers = Layers { file: Some(("amphi.toml".to_owned(), text)), ..Layers::default() };

@@ -1,6 +1,8 @@
 //! A main node and visitor nodes as far as the focus can tell: rooms that answer joins, forms and IQs, in virtual time.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod media;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -51,6 +53,8 @@ pub struct World {
     pub told: Vec<Output>,
     pub sent: Vec<(NodeId, String)>,
     pub next: u64,
+    /// Bridges and clients, for tests of media.
+    pub media: media::Media,
     inbox: VecDeque<Input>,
 }
 
@@ -94,13 +98,14 @@ impl World {
             told: Vec::new(),
             sent: Vec::new(),
             next: 0,
+            media: media::Media::default(),
             inbox: VecDeque::new(),
         }
     }
 
     pub fn connect(&mut self, node: NodeId, resumed: bool) {
         let jid = match &node {
-            NodeId::Main => "focus@auth.meet.example/focus".to_owned(),
+            NodeId::Main | NodeId::Service => "focus@auth.meet.example/focus".to_owned(),
             NodeId::Vnode(_) => "focus@auth.meet.jitsi/focus".to_owned(),
         };
         self.handle(Input::Connected { node, jid: FullJid::parse(&jid).unwrap(), resumed });
@@ -148,7 +153,7 @@ impl World {
         self.now = end;
     }
 
-    fn queue(&mut self, node: &NodeId, xml: &str) {
+    pub(crate) fn queue(&mut self, node: &NodeId, xml: &str) {
         self.inbox.push_back(Input::Stanza { node: node.clone(), stanza: stanza(xml) });
     }
 
@@ -166,10 +171,13 @@ impl World {
                     if let Some(r) = self.rooms.get_mut(&(node.clone(), room)) {
                         r.focus = false;
                     }
+                } else if room == media::BREWERY {
+                    self.focus_enters_brewery(&node);
                 } else if st.child("x", "http://jabber.org/protocol/muc").is_some() {
                     self.focus_joins(node, &room);
                 }
             }
+            "iq" if self.media_iq(&node, st) => {}
             "iq" if matches!(st.ty().as_deref(), Some("get" | "set")) => self.iq(node, st),
             _ => {}
         }
@@ -189,7 +197,8 @@ impl World {
         r.focus = true;
         let members: Vec<_> = r.members.iter().map(|(n, (j, ro))| (n.clone(), j.clone(), ro.clone())).collect();
         for (nick, jid, role) in members {
-            self.queue(&node, &presence(room, &nick, &jid, &role));
+            let text = self.presence_of(room, &nick, &jid, &role);
+            self.queue(&node, &text);
         }
         let affiliation = if self.faults.member_only { "none" } else { "owner" };
         self.queue(
@@ -212,6 +221,7 @@ impl World {
                 "<query xmlns='http://jabber.org/protocol/disco#info'>
                  <identity category='server' type='im' name='x'/>
                  <identity category='component' type='visitors' name='visitors.meet.example'/>
+                 <identity category='component' type='av_moderation' name='avmoderation.meet.example'/>
                  <identity category='component' type='breakout_rooms' name='breakout.meet.example'/>
                  <identity category='component' type='room_metadata' name='metadata.meet.example'/></query>",
             ),
@@ -321,7 +331,8 @@ impl World {
         r.members.insert(nick.to_owned(), (jid.clone(), role.to_owned()));
         r.reserved.pop_first();
         if r.focus {
-            self.deliver(&node, &presence(room, nick, &jid, role));
+            let text = self.presence_of(room, nick, &jid, role);
+            self.deliver(&node, &text);
         }
     }
 

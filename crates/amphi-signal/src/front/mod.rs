@@ -358,7 +358,9 @@ async fn serve_http(
     let conn = hyper::server::conn::http1::Builder::new()
         .timer(hyper_util::rt::TokioTimer::new())
         .header_read_timeout(head_timeout)
-        .serve_connection(hyper_util::rt::TokioIo::new(io), service);
+        .serve_connection(hyper_util::rt::TokioIo::new(io), service)
+        // Bridge channels are WebSockets that other roles of this process serve.
+        .with_upgrades();
     let _ = conn.await;
 }
 

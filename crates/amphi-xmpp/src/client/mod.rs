@@ -2,10 +2,12 @@
 //! resumption after a lost connection. Used by the focus and by load generators; it knows no room and no IQ but bind.
 
 mod config;
+mod event;
 mod output;
 mod stream;
 
 pub use crate::link::{Input, QueueLimits};
 pub use config::{ClientConfig, Credentials};
+pub use event::ClientEvent;
 pub use output::{ClientOutput, CloseReason, NotSent};
 pub use stream::ClientStream;

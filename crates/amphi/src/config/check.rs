@@ -70,6 +70,8 @@ impl Check<'_> {
         let focus = self.focus(&roles, &main_domain, focus_password)?;
         let tls = self.tls();
         let listen = self.listen(&roles, &visitors);
+        let brewery = if file.bridge.enabled || roles.bridge { self.brewery(&main_domain) } else { None };
+        let bridge = if roles.bridge { self.bridge(&roles, &main_domain, &listen) } else { None };
         let mut config = Config {
             roles,
             links: file.links,
@@ -87,6 +89,9 @@ impl Check<'_> {
             visitors,
             queue: self.queue(),
             focus,
+            media: self.media(),
+            brewery,
+            bridge,
             limits: file.limits.clone(),
             log: file.log.clone(),
             metrics: file.metrics.clone(),
@@ -129,7 +134,7 @@ impl Check<'_> {
             let key = format!("visitors.nodes[{n}].name");
             if !names.insert(&node.name) {
                 self.wrong(&key, format!("{} is there twice", node.name));
-            } else if matches!(node.name.as_str(), "all" | "main" | "front" | "focus" | "visitors") {
+            } else if matches!(node.name.as_str(), "all" | "main" | "front" | "focus" | "bridge" | "visitors") {
                 self.wrong(&key, format!("{} is the name of a role", node.name));
             } else {
                 self.label(&key, &node.name);
@@ -145,19 +150,20 @@ impl Check<'_> {
         for (n, role) in file.roles.iter().enumerate() {
             match role.as_str() {
                 "all" => {
-                    (roles.main, roles.front, roles.focus) = (true, true, true);
+                    (roles.main, roles.front, roles.focus, roles.bridge) = (true, true, true, file.bridge.enabled);
                     nodes.extend(local());
                 }
                 "main" => roles.main = true,
                 "front" => roles.front = true,
                 "focus" => roles.focus = true,
+                "bridge" => roles.bridge = true,
                 "visitors" => nodes.extend(local()),
                 name if file.visitors.nodes.iter().any(|node| node.name == name) => {
                     nodes.insert(name.to_owned());
                 }
                 name => self.wrong(
                     &format!("roles[{n}]"),
-                    format!("{name:?} is neither a role (all, main, front, focus, visitors) nor a node of [visitors]"),
+                    format!("{name:?} is neither a role (all, main, front, focus, bridge, visitors) nor a node of [visitors]"),
                 ),
             }
         }
@@ -451,6 +457,10 @@ impl Check<'_> {
                 all.push((format!("node {} c2s", node.name), *listen_c2s));
                 all.push((format!("node {} s2s", node.name), *listen_s2s));
             }
+        }
+        if let Some(bridge) = &config.bridge {
+            all.push(("bridge.listen".to_owned(), bridge.listen));
+            all.push(("bridge.web_socket_listen".to_owned(), bridge.web_socket_listen));
         }
         let mut taken: BTreeMap<u16, (String, IpAddr)> = BTreeMap::new();
         for (key, address) in all {

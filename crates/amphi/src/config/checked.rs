@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use amphi_stanza::BareJid;
 
+use super::bridge_check::Bridge;
 use super::check::Check;
 use super::error::ConfigError;
 use super::file::{Links, LogFile, MetricsFile, Promotion};
 use super::focus::{FocusAuthentication, Live};
 use super::layers::Layered;
 use super::limits::LimitsFile;
+use super::media::MediaFile;
 use super::nodes::Node;
 use super::queue::QueueFile;
 use super::secret::Password;
@@ -52,6 +54,12 @@ pub struct Config {
     pub queue: QueueFile,
     /// The focus.
     pub focus: Focus,
+    /// Media sessions, as the focus handles them.
+    pub media: MediaFile,
+    /// Where bridges announce themselves; `None` where there are none.
+    pub brewery: Option<BareJid>,
+    /// The media bridge, when this process runs it.
+    pub bridge: Option<Bridge>,
     /// Bounds on peers.
     pub limits: LimitsFile,
     /// Log output.
@@ -69,6 +77,8 @@ pub struct Roles {
     pub front: bool,
     /// The focus.
     pub focus: bool,
+    /// The media bridge.
+    pub bridge: bool,
     /// Visitor nodes by name.
     pub nodes: Vec<String>,
 }

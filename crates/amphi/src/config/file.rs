@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bridge::BridgeFile;
 use super::focus::FocusFile;
 use super::hosts::{HostFile, MucFile};
 use super::limits::LimitsFile;
+use super::media::MediaFile;
 use super::queue::QueueFile;
 use super::visitors::VisitorsFile;
 
@@ -16,8 +18,8 @@ use super::visitors::VisitorsFile;
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct File {
-    /// What this process is: any of `main`, `front`, `focus`, `visitors` (every visitor node without an address of its own), or
-    /// visitor nodes by name (`v1`). `all` is all of them.
+    /// What this process is: any of `main`, `front`, `focus`, `bridge`, `visitors` (every visitor node without an address of its own),
+    /// or visitor nodes by name (`v1`). `all` is all of them.
     pub roles: Vec<String>,
     /// How nodes of this process speak with each other: in memory, or over server-to-server streams as if they were apart.
     pub links: Links,
@@ -60,6 +62,10 @@ pub struct File {
     pub queue: QueueFile,
     /// The conference focus.
     pub focus: FocusFile,
+    /// Media sessions and the choice of bridges.
+    pub media: MediaFile,
+    /// The media bridge.
+    pub bridge: BridgeFile,
     /// Bounds on what one peer may use.
     pub limits: LimitsFile,
     /// Log output, on standard error.
@@ -91,6 +97,8 @@ impl Default for File {
             visitors: VisitorsFile::default(),
             queue: QueueFile::default(),
             focus: FocusFile::default(),
+            media: MediaFile::default(),
+            bridge: BridgeFile::default(),
             limits: LimitsFile::default(),
             log: LogFile::default(),
             metrics: MetricsFile::default(),

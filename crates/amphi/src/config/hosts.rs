@@ -79,7 +79,7 @@ pub struct AccountFile {
     pub password_file: Option<PathBuf>,
     /// Whether it is an administrator of its node.
     pub admin: bool,
-    /// Whether byte rates do not apply to it, and `limits.privileged_stanza_size` does. Always so for focus and jvb.
+    /// Whether byte rates do not apply to it, and `limits.privileged_stanza_size` does. Always so for focus and bridges.
     pub unlimited: bool,
 }
 

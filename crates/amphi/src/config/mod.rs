@@ -3,6 +3,8 @@
 //! Two stages. [`Layers`] become a [`File`]: right keys, right types. A [`File`] becomes a [`Config`]: addresses parsed,
 //! secrets read, names valid, usual hosts filled in, contradictions named. The rest of the program sees only [`Config`].
 
+mod bridge;
+mod bridge_check;
 mod check;
 mod checked;
 mod error;
@@ -11,6 +13,7 @@ mod focus;
 mod hosts;
 mod layers;
 mod limits;
+mod media;
 mod nodes;
 mod queue;
 pub mod reference;
@@ -22,6 +25,8 @@ mod tests;
 mod units;
 mod visitors;
 
+pub use bridge::{BridgeFile, BridgeLoginFile};
+pub use bridge_check::{Bridge, BridgeLogin, BridgePlace};
 pub use checked::{Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, WhereNode};
 pub use error::{ConfigError, Mistake, Place};
 pub use file::{File, Links, ListenFile, LogFile, LogFormat, MetricsFile, Promotion, TlsFile};
@@ -29,6 +34,7 @@ pub use focus::{FocusAuthentication, FocusFile, Live};
 pub use hosts::{AccountFile, Auth, HostFile, MucFile, MucKind, NickRule};
 pub use layers::{Layered, Layers, Places, VARIABLE_PREFIX};
 pub use limits::LimitsFile;
+pub use media::{BridgeStrategy, BridgeTopology, MediaFile};
 pub use nodes::{Account, Host, Login, Muc, Node, TokenKey, TokenLogin};
 pub use queue::QueueFile;
 pub use secret::Password;

@@ -300,6 +300,7 @@ fn token(check: &mut Check<'_>, key: &str, said: &HostFile) -> Option<TokenLogin
 
 fn accounts(check: &mut Check<'_>, usual: &Usual<'_>, host: &str, key: &str, said: &[AccountFile]) -> Vec<Account> {
     let focus = check.file.focus.user.clone();
+    let bridge = check.file.bridge.user.clone();
     let is_service_host = host == usual.auth_domain;
     let mut accounts: Vec<Account> = Vec::new();
     for (n, said) in said.iter().enumerate() {
@@ -312,7 +313,7 @@ fn accounts(check: &mut Check<'_>, usual: &Usual<'_>, host: &str, key: &str, sai
             check.wrong(&format!("{at}.user"), format!("{} is there twice", said.user));
         }
         let given = check.secret(&format!("{at}.password"), said.password.as_ref(), said.password_file.as_deref());
-        let service = is_service_host && (said.user == focus || said.user == "jvb");
+        let service = is_service_host && (said.user == focus || said.user == bridge);
         accounts.push(Account {
             user: said.user.clone(),
             password: given.map_or_else(|| check.kept(host, &said.user), Password::Given),
@@ -325,9 +326,9 @@ fn accounts(check: &mut Check<'_>, usual: &Usual<'_>, host: &str, key: &str, sai
             let password = usual.focus_password.clone();
             accounts.push(Account { user: focus, password, admin: true, unlimited: true });
         }
-        if !usual.is_visitor_node() && !accounts.iter().any(|a| a.user == "jvb") {
-            let password = check.kept(host, "jvb");
-            accounts.push(Account { user: "jvb".to_owned(), password, admin: false, unlimited: true });
+        if !usual.is_visitor_node() && !accounts.iter().any(|a| a.user == bridge) {
+            let password = check.bridge_password(host);
+            accounts.push(Account { user: bridge, password, admin: false, unlimited: true });
         }
     }
     accounts

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::schema::{self, Kind, Shape};
-use super::{AccountFile, File, HostFile, MucFile, NodeFile};
+use super::{AccountFile, BridgeLoginFile, File, HostFile, MucFile, NodeFile};
 
 const HEAD: &str = "\
 <!-- Written by `amphi config reference`; change the comments in crates/amphi/src/config instead. -->
@@ -55,6 +55,7 @@ fn defaults_of_entry(list: &str) -> Value {
         "hosts" => serde_json::to_value(HostFile::default()),
         "accounts" => serde_json::to_value(AccountFile::default()),
         "mucs" => serde_json::to_value(MucFile::default()),
+        "logins" => serde_json::to_value(BridgeLoginFile::default()),
         "nodes" => serde_json::to_value(NodeFile::default()),
         _ => Ok(Value::Null),
     };

@@ -158,6 +158,7 @@ impl Service {
         let mut text = format!(
             "domain = \"{DOMAIN}\"\nroles = [{roles}]\nstage = {stage}\ndata_dir = {data:?}\n\
              [listen]\nfront = \"{front}\"\nc2s = \"{c2s}\"\ns2s = \"{s2s}\"\nadmin = \"{admin}\"\n\
+             [bridge]\nenabled = false\n\
              [limits]\naudience_chat_burst = 1000\naudience_chat_room_burst = 1000\n\
              [focus]\npassword = \"the same for all\"\nopen_node_at = {open}\nvnode_lost_after = \"2s\"\nreturn_hold = \"0s\"\n{focus}\
              [visitors]\n{main}",

@@ -61,6 +61,8 @@ impl Amphi {
         let [front, c2s, s2s, admin] = free();
         let mut all: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
         all.push(format!("data_dir={}", dir.display()));
+        // These clients have no media.
+        all.push("bridge.enabled=false".to_owned());
         for (key, addr) in [("front", front), ("c2s", c2s), ("s2s", s2s), ("admin", admin)] {
             all.push(format!("listen.{key}={addr}"));
         }

@@ -1,0 +1,311 @@
+//! The media plane over loopback sockets, with browsers around it: what they send must arrive as a decoder wants it.
+
+mod client;
+mod stage;
+
+use std::time::Duration;
+
+use amphi_bridge::plane::Event;
+use amphi_bridge::plane::command::{Command, Role};
+use amphi_media::ids::{EndpointId, LayerIndex};
+use client::Got;
+use stage::{CLASS, Stage, audio_slots, video_slots};
+
+/// Sequence numbers without holes, frames complete, picture ids one after the other, a keyframe first.
+#[track_caller]
+fn decodable(got: &[Got]) {
+    let mut sorted = got.to_vec();
+    sorted.sort_by_key(|it| it.seq);
+    assert!(sorted[0].vp8().key, "begins with a keyframe: {:?}", sorted[0].vp8());
+    for pair in sorted.windows(2) {
+        let (a, b) = (&pair[0], &pair[1]);
+        let (x, y) = (a.vp8(), b.vp8());
+        if !a.marker && y.key && a.origin() != b.origin() && a.seq + 2 == b.seq {
+            // Left unfinished for the keyframe of a better encoding (`spec/bridge.md` 4.6.2).
+            continue;
+        }
+        assert_eq!(a.seq + 1, b.seq, "no hole and nothing twice");
+        if a.marker {
+            assert!(y.start, "a frame begins after one ended");
+            assert_eq!((x.picture_id + 1) & 0x7fff, y.picture_id);
+            assert!(b.timestamp.wrapping_sub(a.timestamp) < 90_000, "time goes on: {} {}", a.timestamp, b.timestamp);
+            assert_ne!(a.timestamp, b.timestamp);
+            let step = y.tl0.wrapping_sub(x.tl0);
+            assert!(step == u8::from(y.temporal == 0), "tl0 {} {} at layer {}", x.tl0, y.tl0, y.temporal);
+        } else {
+            assert!(!y.start, "a frame ends with its marker");
+            assert_eq!((x.picture_id, x.tl0, a.timestamp), (y.picture_id, y.tl0, b.timestamp));
+        }
+    }
+}
+
+/// A publisher and receivers, connected, with one encoding on show.
+fn call(shards: usize, roles: &[(Role, bool)], encodings: &[(u32, u32, usize)]) -> Stage {
+    let mut stage = Stage::new(shards);
+    let publisher = stage.join(Role::Participant, true);
+    stage.clients[publisher].publish(Some(21), encodings);
+    let (_, video) = stage.signal(publisher);
+    stage.show(&[(video, LayerIndex::new(0, 0, 2))]);
+    for (role, rewriting) in roles {
+        let client = stage.join(*role, *rewriting);
+        stage.classify(client);
+    }
+    stage.until("everybody is connected", |it| it.clients.iter().all(|client| client.connected));
+    stage
+}
+
+#[test]
+fn audio_and_video_of_a_publisher_reach_receivers_on_all_shards() {
+    let roles = [(Role::Visitor, true), (Role::Visitor, true), (Role::Participant, true), (Role::Visitor, true)];
+    let mut stage = call(2, &roles, &[(31, 41, 3)]);
+    let (video, audio) = (video_slots()[0].0, audio_slots()[0]);
+    stage.until("media", |it| {
+        it.clients[1..].iter().all(|client| {
+            client.got.get(&video).is_some_and(|it| it.len() > 150)
+                && client.got.get(&audio).is_some_and(|it| it.len() > 30)
+        })
+    });
+    for client in &stage.clients[1..] {
+        decodable(&client.got[&video]);
+        assert!(client.got[&video].iter().all(|it| it.transport_cc.is_some() && it.origin() == 31));
+        let numbers: Vec<u16> = client.got[&video].iter().filter_map(|it| it.transport_cc).collect();
+        // Between them may be padding.
+        assert!(numbers.windows(2).all(|it| (1..64).contains(&it[1].wrapping_sub(it[0]))), "{numbers:?}");
+        let audio = &client.got[&audio];
+        assert!(audio.windows(2).all(|it| it[0].seq + 1 == it[1].seq), "audio without holes");
+        assert!(audio.windows(2).all(|it| it[0].timestamp.wrapping_add(960) == it[1].timestamp));
+        assert!(audio.iter().all(|it| it.transport_cc.is_none() && it.level == Some(-30)));
+    }
+    assert!(stage.clients[0].got.is_empty(), "nobody hears himself");
+    let stats = stage.stats();
+    assert_eq!((stats.total.srtp_failures, stats.total.malformed, stats.total.queue_drops), (0, 0, 0));
+}
+
+#[test]
+fn receivers_without_rewriting_see_the_publishers_own_numbers() {
+    let mut stage = call(1, &[], &[(31, 41, 2)]);
+    let plain = stage.join(Role::Participant, false);
+    stage.clients[plain].expect_audio(&[21]);
+    stage.clients[plain].expect_video(&[(31, 41)]);
+    stage.classify(plain);
+    stage.until("media under the original SSRCs", |it| {
+        let got = &it.clients[plain].got;
+        got.get(&31).is_some_and(|it| it.len() > 60) && got.get(&21).is_some_and(|it| it.len() > 20)
+    });
+    decodable(&stage.clients[plain].got[&31]);
+}
+
+#[test]
+fn what_a_receiver_lost_is_sent_again() {
+    let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 3)]);
+    let slot = video_slots()[0];
+    let mut count = 0;
+    stage.clients[1].lose = Box::new(move |datagram| {
+        let media = datagram.len() > 12 && datagram[8..12] == slot.0.to_be_bytes();
+        count += usize::from(media);
+        media && count % 17 == 9
+    });
+    stage.until("enough", |it| it.clients[1].got.get(&slot.0).is_some_and(|it| it.len() > 400));
+    stage.clients[1].lose = Box::new(|_| false);
+    stage.run(Duration::from_millis(600));
+    let stats = stage.stats().total;
+    assert!(stats.rtx_sent >= 20, "{stats:#?}");
+    decodable(&stage.clients[1].got[&slot.0]);
+}
+
+#[test]
+fn a_receivers_keyframe_request_reaches_the_publisher() {
+    let mut stage = call(2, &[(Role::Visitor, true), (Role::Visitor, true)], &[(31, 41, 2)]);
+    let slot = video_slots()[0].0;
+    stage.until("media", |it| it.clients[1..].iter().all(|it| it.got.get(&slot).is_some_and(|it| it.len() > 100)));
+    stage.run(Duration::from_millis(500));
+    for client in [1, 2] {
+        let before = stage.clients[0].script.as_ref().unwrap().asked;
+        stage.clients[client].ask_keyframe(slot);
+        stage.until("a request", |it| it.clients[0].script.as_ref().unwrap().asked > before);
+        stage.run(Duration::from_millis(1_200));
+        assert!(stage.clients[0].script.as_ref().unwrap().asked <= before + 2, "they are not repeated without need");
+    }
+}
+
+#[test]
+fn simulcast_switches_at_keyframes_and_numbers_go_on() {
+    let mut stage = call(2, &[(Role::Visitor, true), (Role::Visitor, true)], &[(31, 41, 1), (32, 42, 2), (33, 43, 4)]);
+    let slot = video_slots()[0].0;
+    let source = amphi_media::ids::SourceId(1);
+    let last =
+        |stage: &Stage, client: usize| stage.clients[client].got.get(&slot).and_then(|it| it.last()).map(Got::origin);
+    for (encoding, ssrc) in [(0, 31), (2, 33), (1, 32), (2, 33), (0, 31)] {
+        stage.show(&[(source, LayerIndex::new(encoding, 0, 2))]);
+        stage.until("another encoding", |it| (1..=2).all(|client| last(it, client) == Some(ssrc)));
+        stage.run(Duration::from_millis(300));
+    }
+    for client in &stage.clients[1..] {
+        decodable(&client.got[&slot]);
+    }
+    assert!(stage.said.iter().any(|it| matches!(
+        it,
+        Event::Conference { input: amphi_media::conference::Input::Rungs { class: CLASS, receivers, .. }, .. }
+            if !receivers.is_empty()
+    )));
+}
+
+#[test]
+fn temporal_layers_are_left_out_without_holes() {
+    let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 2)]);
+    let slot = video_slots()[0].0;
+    let source = amphi_media::ids::SourceId(1);
+    let layers = [0, 1, 2].map(|temporal| (source, LayerIndex::new(0, 0, temporal)));
+    stage.show_of(&[layers[2]], &layers);
+    stage.until("media", |it| it.clients[1].got.get(&slot).is_some_and(|it| it.len() > 50));
+    stage.clients[0].script.as_mut().unwrap().keyframe = true;
+    stage.run(Duration::from_millis(1_500));
+    let before = stage.clients[0].script.as_ref().unwrap().keyframes;
+    stage.show_of(&[layers[0]], &layers);
+    stage.until("the lowest layer alone", |it| {
+        let got = &it.clients[1].got[&slot];
+        got.len() > 80 && got[got.len() - 16..].iter().all(|it| it.vp8().temporal == 0)
+    });
+    stage.show_of(&[layers[2]], &layers);
+    stage.until("all layers", |it| it.clients[1].got[&slot].iter().rev().take(16).any(|it| it.vp8().temporal == 2));
+    stage.run(Duration::from_millis(500));
+    decodable(&stage.clients[1].got[&slot]);
+    let after = stage.clients[0].script.as_ref().unwrap().keyframes;
+    assert_eq!(before, after, "temporal switches need no keyframe");
+}
+
+#[test]
+fn who_never_sends_feedback_is_served_too() {
+    let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 2)]);
+    stage.clients[1].mute = true;
+    let slot = video_slots()[0].0;
+    stage.until("media", |it| it.clients[1].got.get(&slot).is_some_and(|it| it.len() > 300));
+    decodable(&stage.clients[1].got[&slot]);
+}
+
+#[test]
+fn garbage_and_forged_packets_harm_nobody() {
+    let mut stage = call(2, &[(Role::Visitor, true), (Role::Visitor, true)], &[(31, 41, 2)]);
+    let slot = video_slots()[0].0;
+    let bridge = stage.plane.addresses()[0].base;
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut random = 1_u32;
+    for round in 0..400_u32 {
+        let len = 1 + round as usize * 7 % 1_400;
+        let mut bytes: Vec<u8> = (0..len)
+            .map(|_| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (random >> 24) as u8
+            })
+            .collect();
+        // RTP of the publisher's SSRC, RTCP, STUN, DTLS, anything.
+        let kind = [[0x80, 96], [0x80, 201], [0, 1], [22, 254], [bytes[0], 0]][round as usize % 5];
+        bytes[..kind.len().min(len)].copy_from_slice(&kind[..kind.len().min(len)]);
+        if len > 12 && round % 5 == 0 {
+            bytes[8..12].copy_from_slice(&31_u32.to_be_bytes());
+        }
+        stranger.send_to(&bytes, bridge).unwrap();
+        stage.clients[1].send_raw(&bytes, bridge);
+        stage.clients[0].send_raw(&bytes, bridge);
+        if round % 8 == 0 {
+            stage.run(Duration::from_millis(1));
+        }
+    }
+    stage.until("media", |it| it.clients[1..].iter().all(|it| it.got.get(&slot).is_some_and(|it| it.len() > 200)));
+    for client in &stage.clients[1..] {
+        decodable(&client.got[&slot]);
+    }
+    assert!(stage.stats().total.srtp_failures > 0);
+    assert!(stage.clients.iter().all(|it| it.rtc.is_alive()));
+}
+
+#[test]
+fn a_visitor_cannot_speak() {
+    let mut stage = call(1, &[(Role::Visitor, true), (Role::Visitor, true)], &[(31, 41, 1)]);
+    stage.clients[1].publish(Some(51), &[(61, 71, 1)]);
+    stage.signal(1);
+    stage.run(Duration::from_millis(700));
+    assert!(stage.stats().total.discarded > 30);
+    let heard: Vec<u32> = stage.clients[2].got.keys().copied().collect();
+    assert!(heard.iter().all(|ssrc| [video_slots()[0].0, audio_slots()[0]].contains(ssrc)), "{heard:?}");
+}
+
+#[test]
+fn messages_go_both_ways_on_the_channel() {
+    let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 1)]);
+    stage.until("open", |it| {
+        it.clients[1].opened && it.said.iter().any(|e| matches!(e, Event::ChannelOpen { endpoint } if endpoint.0 == 1))
+    });
+    stage.text(1, "hello");
+    stage.clients[1].send_text("hi");
+    stage.until("messages", |it| {
+        it.clients[1].messages == ["hello"]
+            && it
+                .said
+                .iter()
+                .any(|e| matches!(e, Event::ChannelMessage { endpoint, text } if endpoint.0 == 1 && text == "hi"))
+    });
+}
+
+#[test]
+fn relays_get_all_encodings_in_their_own_numbers_and_ask_for_what_they_lost() {
+    let mut stage = call(2, &[(Role::Visitor, true)], &[(31, 41, 2), (32, 42, 3)]);
+    let relay = stage.join(Role::Relay { mesh: 1 }, false);
+    stage.clients[relay].expect_audio(&[21]);
+    stage.clients[relay].expect_video(&[(31, 41), (32, 42)]);
+    let mut count = 0;
+    stage.clients[relay].lose = Box::new(move |datagram| {
+        let media = datagram.len() > 12 && datagram[8..12] == 32_u32.to_be_bytes();
+        count += usize::from(media);
+        media && count % 23 == 9
+    });
+    stage.until("raw media", |it| {
+        let got = &it.clients[relay].got;
+        [(21, 30), (31, 100), (32, 200)].iter().all(|(ssrc, n)| got.get(ssrc).is_some_and(|it| it.len() > *n))
+    });
+    stage.clients[relay].lose = Box::new(|_| false);
+    stage.run(Duration::from_millis(600));
+    for (ssrc, first) in [(31, 1_000), (32, 2_000)] {
+        let mut got: Vec<u64> = stage.clients[relay].got[&ssrc].iter().map(|it| it.seq).collect();
+        got.sort_unstable();
+        assert!(got[0] >= first, "as received");
+        assert!(got.windows(2).all(|it| it[0] + 1 == it[1]), "complete: {got:?}");
+    }
+    let before = stage.clients[0].script.as_ref().unwrap().asked;
+    stage.clients[relay].ask_keyframe(32);
+    stage.until("its request reaches the publisher", |it| it.clients[0].script.as_ref().unwrap().asked > before);
+}
+
+#[test]
+fn publishers_behind_a_relay_are_seen_and_their_mesh_does_not_get_them_back() {
+    let mut stage = Stage::new(2);
+    let relay = stage.join(Role::Relay { mesh: 1 }, false);
+    let same_mesh = stage.join(Role::Relay { mesh: 1 }, false);
+    let other_mesh = stage.join(Role::Relay { mesh: 2 }, false);
+    let behind = EndpointId(50);
+    stage.plane.send(Command::AddRelayed { endpoint: behind, relay: EndpointId(relay as u32) }).unwrap();
+    stage.clients[relay].publish(Some(21), &[(31, 41, 1), (32, 42, 2)]);
+    let (_, video) = stage.signal_as(behind, relay);
+    stage.show(&[(video, LayerIndex::new(1, 0, 2))]);
+    for client in [same_mesh, other_mesh] {
+        stage.clients[client].expect_audio(&[21]);
+        stage.clients[client].expect_video(&[(31, 41), (32, 42)]);
+    }
+    let visitor = stage.join(Role::Visitor, true);
+    stage.classify(visitor);
+    let (slot, audio) = (video_slots()[0].0, audio_slots()[0]);
+    stage.until("media", |it| {
+        let visitor = &it.clients[visitor].got;
+        visitor.get(&slot).is_some_and(|it| it.last().is_some_and(|it| it.origin() == 32) && it.len() > 100)
+            && visitor.get(&audio).is_some_and(|it| it.len() > 20)
+            && it.clients[other_mesh].got.get(&32).is_some_and(|it| it.len() > 50)
+    });
+    decodable(&stage.clients[visitor].got[&slot]);
+    assert!(stage.clients[same_mesh].connected && stage.clients[same_mesh].got.is_empty());
+    assert!(stage.clients[relay].script.as_ref().unwrap().asked > 0, "keyframe requests go over the relay");
+    stage.plane.send(Command::RemoveEndpoint(behind)).unwrap();
+    stage.run(Duration::from_millis(200));
+    let count = stage.clients[visitor].got[&slot].len();
+    stage.run(Duration::from_millis(300));
+    assert_eq!(stage.clients[visitor].got[&slot].len(), count, "gone");
+}

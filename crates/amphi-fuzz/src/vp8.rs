@@ -1,0 +1,8 @@
+//! VP8 payloads, from parser to numbers.
+
+use amphi_media::codec::Codec;
+
+/// See [`crate::projection`].
+pub fn vp8(data: &[u8]) {
+    crate::projection::projection(Codec::Vp8, data);
+}

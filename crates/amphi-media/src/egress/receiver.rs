@@ -1,0 +1,422 @@
+//! What a shard keeps for one endpoint that receives: keys, slots, what was sent, the estimate of its bandwidth. A few kilobytes; packets are
+//! not kept here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::{Head, LineNumbers, LinesSent, RawPacket, Run, StreamPacket};
+use crate::allocation::Hysteresis;
+use crate::bwe::{Bwe, BweConfig};
+use crate::ids::{LayerIndex, SourceId};
+use crate::projection::{Numbers, Origin, Runs, StreamKey, Subscription};
+use crate::rtcp::{Packet, Writer, compound};
+use crate::send::{
+    HistoryConfig, RetransmitConfig, Retransmitter, SendHistory, SenderInfo, SentCounters, SentReports, Verdict,
+};
+use crate::srtp::Outbound;
+
+/// What all receivers have in common.
+#[derive(Clone, Debug, Default)]
+pub struct ReceiverConfig {
+    /// Of the estimate.
+    pub bwe: Arc<BweConfig>,
+    /// Of the history of transport-wide numbers.
+    pub history: HistoryConfig,
+    /// Of retransmissions.
+    pub retransmit: RetransmitConfig,
+}
+
+/// SSRCs of video that one receiver may have been sent, in the course of time. With SSRC rewriting there are 50; without, as many as there were
+/// sources. What comes after is not sent.
+const MAX_SLOTS: usize = 256;
+/// Sequence numbers of one NACK packet that are looked at: a kilobyte of NACK names 4,000.
+const MAX_NACKS: usize = 1_024;
+
+/// An SSRC that video is sent on.
+#[derive(Debug)]
+pub struct VideoSlot {
+    /// The SSRC.
+    pub ssrc: u32,
+    /// Of retransmissions.
+    pub rtx: Option<u32>,
+    /// What is to be seen; none: nothing.
+    pub wanted: Option<(SourceId, LayerIndex)>,
+    /// What is to be seen until then: the lowest temporal layer of what it shows, while it waits for less (`spec/bridge.md` 4.6.6).
+    pub via: Option<LayerIndex>,
+    /// What is seen and waited for, with its numbers.
+    pub subscription: Subscription,
+    runs: Runs,
+    counters: SentCounters,
+    /// For the shard: proves that an entry of a list of followers is of this slot and not of an earlier state of it.
+    pub stamp: u32,
+    /// For the shard: the stream in whose list it is.
+    pub listed: Option<StreamKey>,
+    /// For the shard: it is among those that wait for a switch.
+    pub switching: bool,
+    /// For the shard: since when it waits, and when a keyframe was asked for last.
+    pub waits: Option<(Instant, Option<Instant>)>,
+}
+
+impl VideoSlot {
+    fn new(ssrc: u32, rtx: Option<u32>) -> Self {
+        Self {
+            ssrc,
+            rtx,
+            wanted: None,
+            via: None,
+            subscription: Subscription::new(),
+            runs: Runs::new(),
+            counters: SentCounters::default(),
+            stamp: 0,
+            listed: None,
+            switching: false,
+            waits: None,
+        }
+    }
+
+    /// Whether something was ever sent.
+    pub fn used(&self) -> bool {
+        self.subscription.last_seq().is_some()
+    }
+}
+
+/// Something that a receiver's RTCP asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A packet again.
+    Packet {
+        /// Which slot.
+        slot: usize,
+        /// Where it comes from.
+        origin: Origin,
+    },
+    /// A keyframe of what is in a slot.
+    Keyframe {
+        /// Which slot.
+        slot: usize,
+    },
+    /// A packet of a line again.
+    Line {
+        /// SSRC of the line.
+        ssrc: u32,
+        /// Number in the line.
+        seq: u64,
+    },
+    /// A keyframe on an SSRC that is no slot: relays name the source's own.
+    LineKeyframe {
+        /// The SSRC.
+        ssrc: u32,
+    },
+    /// A packet that was never sent or is too long ago.
+    Unknown,
+}
+
+/// An endpoint that receives.
+#[derive(Debug)]
+pub struct Receiver {
+    /// Our keys.
+    pub outbound: Outbound,
+    /// SSRCs of video.
+    pub slots: SmallVec<[VideoSlot; 2]>,
+    lines: LinesSent,
+    history: SendHistory,
+    /// Whether it gets transport-wide numbers.
+    transport_cc: bool,
+    last_paced: Option<Instant>,
+    /// Media payload type, retransmission payload type.
+    rtx_types: SmallVec<[(u8, u8); 4]>,
+    retransmitter: Retransmitter,
+    reports: SentReports,
+    /// The estimate of its bandwidth.
+    pub bwe: Bwe,
+    /// What the rung is looked up with.
+    pub hysteresis: Hysteresis,
+    rtt: Option<Duration>,
+    /// Of the last REMB, if there are no transport-wide numbers.
+    remb: Option<u64>,
+    config: ReceiverConfig,
+}
+
+impl Receiver {
+    /// Nothing sent yet. `rtx_types`: payload types of media with those of their retransmissions.
+    pub fn new(
+        now: Instant,
+        outbound: Outbound,
+        transport_cc: bool,
+        rtx_types: impl IntoIterator<Item = (u8, u8)>,
+        config: ReceiverConfig,
+    ) -> Self {
+        let bwe = Bwe::new(now, config.bwe.clone());
+        Self {
+            outbound,
+            slots: SmallVec::new(),
+            lines: LinesSent::default(),
+            history: SendHistory::new(now, config.history),
+            transport_cc,
+            last_paced: None,
+            rtx_types: rtx_types.into_iter().collect(),
+            retransmitter: Retransmitter::new(now),
+            reports: SentReports::new(now),
+            hysteresis: Hysteresis::new(bwe.estimate()),
+            bwe,
+            rtt: None,
+            remb: None,
+            config,
+        }
+    }
+
+    /// Signaling changed: whether it gets transport-wide numbers, and its payload types.
+    pub fn set_media(&mut self, transport_cc: bool, rtx_types: impl IntoIterator<Item = (u8, u8)>) {
+        self.transport_cc = transport_cc;
+        self.rtx_types = rtx_types.into_iter().collect();
+    }
+
+    /// The slot of an SSRC, made if there is none. `None` if there are too many.
+    pub fn slot(&mut self, ssrc: u32, rtx: Option<u32>) -> Option<usize> {
+        match self.slots.iter().position(|slot| slot.ssrc == ssrc) {
+            Some(at) => {
+                self.slots[at].rtx = rtx;
+                Some(at)
+            }
+            None if self.slots.len() < MAX_SLOTS => {
+                self.slots.push(VideoSlot::new(ssrc, rtx));
+                Some(self.slots.len() - 1)
+            }
+            None => None,
+        }
+    }
+
+    /// Bits per second that it can take as far as is known; none: not estimated, everything fits (`spec/bridge.md` 4.10).
+    pub fn bandwidth(&self) -> Option<u64> {
+        match self.transport_cc {
+            true if !self.rtx_types.is_empty() => Some(self.bwe.estimate()),
+            _ => self.remb,
+        }
+    }
+
+    /// Round trip, if known.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.bwe.rtt().or(self.rtt)
+    }
+
+    /// When the last packet with a transport-wide number left.
+    pub fn last_paced(&self) -> Option<Instant> {
+        self.last_paced
+    }
+
+    /// Seals a video packet into `run`, which takes it. Returns its size; 0 if that did not work.
+    #[inline]
+    pub fn video(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        numbers: &Numbers,
+        head: &Head,
+        send_time: u32,
+        run: &mut Run,
+    ) -> usize {
+        let size = head.sealed_len(&self.outbound);
+        let paced = self.pace(now, head, size, send_time);
+        let Some(slot) = self.slots.get_mut(slot) else { return 0 };
+        if numbers.joined {
+            slot.runs.begin(&slot.subscription);
+        }
+        let Ok(sealed) = head.seal(&self.outbound, run.space(), slot.ssrc, numbers, paced) else { return 0 };
+        slot.counters.on_sent(head.payload_len());
+        run.commit(sealed);
+        sealed
+    }
+
+    #[inline]
+    fn pace(&mut self, now: Instant, head: &Head, size: usize, send_time: u32) -> u32 {
+        if !head.has_transport_cc() {
+            return send_time;
+        }
+        self.last_paced = Some(now);
+        u32::from(self.history.record(now, size))
+    }
+
+    /// Seals a packet of a line into `run`, which takes it. Returns its size; 0 if this receiver must not get it.
+    #[inline]
+    pub fn line(&mut self, numbers: &LineNumbers, head: &Head, send_time: u32, run: &mut Run) -> usize {
+        let Some(own) = self.lines.number(numbers, head.payload_len()) else { return 0 };
+        let Ok(sealed) = head.seal(&self.outbound, run.space(), numbers.ssrc, &own, send_time) else { return 0 };
+        run.commit(sealed);
+        sealed
+    }
+
+    /// Seals a packet that was sent before, as retransmission, into `run`. Returns its size; 0 if it has no SSRC or payload type for that: a
+    /// plain repetition under GCM would give the authentication key away (`spec/bridge.md` 9.6).
+    #[expect(clippy::too_many_arguments, reason = "one packet's numbers and where it goes")]
+    pub fn retransmission(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        packet: &StreamPacket,
+        origin: &Origin,
+        head: &Head,
+        send_time: u32,
+        run: &mut Run,
+    ) -> usize {
+        let numbers = origin.offsets.apply(&packet.projected);
+        let media = packet.packet.payload_type;
+        let Some((_, rtx_type)) = self.rtx_types.iter().copied().find(|(of, _)| *of == media) else { return 0 };
+        let Some(rtx) = self.slots.get(slot).and_then(|slot| slot.rtx) else { return 0 };
+        let Some(rtx_seq) = self.retransmitter.next_seq(&self.config.retransmit, rtx) else { return 0 };
+        let paced = self.pace(now, head, head.sealed_rtx_len(&self.outbound), send_time);
+        match head.seal_rtx(&self.outbound, run.space(), rtx, rtx_type, rtx_seq, &numbers, paced) {
+            Ok(sealed) => {
+                run.commit(sealed);
+                sealed
+            }
+            Err(_) => 0,
+        }
+    }
+
+    /// Seals a packet that a relay asks for again, as retransmission, into `run`. Returns its size; 0 if it is not to be sent.
+    pub fn raw_retransmission(
+        &mut self,
+        now: Instant,
+        packet: &RawPacket,
+        kept: Instant,
+        head: &Head,
+        send_time: u32,
+        run: &mut Run,
+    ) -> usize {
+        let (Some(numbers), Some(rtx)) = (self.lines.again(&packet.numbers), packet.rtx) else { return 0 };
+        let media = packet.packet.payload_type;
+        let Some((_, rtx_type)) = self.rtx_types.iter().copied().find(|(of, _)| *of == media) else { return 0 };
+        let (rtt, config, bytes) = (self.rtt(), self.config.retransmit, packet.packet.payload.len());
+        // Lines share the small numbers that tell SSRCs apart in the memory of what was sent again.
+        let slot = packet.numbers.ssrc as u16;
+        let seq = numbers.seq as u16;
+        let rate = self.config.bwe.max;
+        if self.retransmitter.judge(&config, now, slot, seq, kept, bytes, rtt, rate) != Verdict::Send {
+            return 0;
+        }
+        let Some(rtx_seq) = self.retransmitter.next_seq(&config, rtx) else { return 0 };
+        match head.seal_rtx(&self.outbound, run.space(), rtx, rtx_type, rtx_seq, &numbers, send_time) {
+            Ok(sealed) => {
+                run.commit(sealed);
+                sealed
+            }
+            Err(_) => 0,
+        }
+    }
+
+    /// Whether a packet that is asked for is to be sent again now.
+    pub fn judge(&mut self, now: Instant, slot: usize, origin: &Origin, kept: Instant, bytes: usize) -> Verdict {
+        let (rtt, rate) = (self.rtt(), self.bandwidth().unwrap_or(self.config.bwe.max));
+        let config = self.config.retransmit;
+        self.retransmitter.judge(&config, now, slot as u16, origin.out as u16, kept, bytes, rtt, rate)
+    }
+
+    /// The origins of the newest packets of a slot, newest first: material for padding.
+    pub fn newest(&self, slot: usize) -> impl Iterator<Item = Origin> + '_ {
+        self.slots.get(slot).into_iter().flat_map(|slot| {
+            let last = slot.subscription.last_seq();
+            let numbers = last.into_iter().flat_map(|last| (0..last.min(32)).map(move |back| (last - back) as u16));
+            numbers.filter_map(|seq| slot.runs.origin(&slot.subscription, seq))
+        })
+    }
+
+    /// A sender report of a publisher on an SSRC of video: as this receiver is to see it, sealed into `out`. `false` if it is not for it.
+    pub fn video_report(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        encoding: u8,
+        info: &SenderInfo,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(slot) = self.slots.get(slot) else { return false };
+        let Some((source, sent, offset)) = slot.subscription.timestamp_offset() else { return false };
+        if sent != encoding || slot.subscription.current().is_none_or(|current| current.source != source) {
+            return false;
+        }
+        let Some(mapped) = slot.counters.map(*info, offset) else { return false };
+        let ssrc = slot.ssrc;
+        self.report(now, ssrc, mapped, out)
+    }
+
+    /// The same on a line; `offset` is what is added to timestamps there.
+    pub fn line_report(&mut self, now: Instant, ssrc: u32, offset: u32, info: &SenderInfo, out: &mut Vec<u8>) -> bool {
+        let Some(mapped) = self.lines.counters(ssrc).and_then(|counters| counters.map(*info, offset)) else {
+            return false;
+        };
+        self.report(now, ssrc, mapped, out)
+    }
+
+    fn report(&mut self, now: Instant, ssrc: u32, info: SenderInfo, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        let wire = crate::rtcp::SenderInfo {
+            ntp: info.ntp,
+            rtp_timestamp: info.rtp,
+            packets: info.packets,
+            octets: info.octets,
+        };
+        if Writer::new(out).sender_report(ssrc, &wire, &[]).is_err() || self.outbound.seal_control_vec(out).is_err() {
+            return false;
+        }
+        self.reports.on_sent(now, info.ntp);
+        true
+    }
+
+    /// Takes RTCP of this receiver, opened. What it asks for is appended to `asked`. Whatever is malformed ends here.
+    pub fn on_control(&mut self, now: Instant, data: &[u8], asked: &mut Vec<Asked>) {
+        for packet in compound(data).flatten() {
+            match packet {
+                Packet::ReceiverReport(report) => report.blocks().for_each(|block| self.on_block(now, &block)),
+                Packet::SenderReport(report) => report.blocks().for_each(|block| self.on_block(now, &block)),
+                Packet::TransportCc(feedback) if self.transport_cc => {
+                    let statuses =
+                        feedback.statuses().map(|it| (it.seq, it.arrival.map(|at| at.wrapping_add(SHIFT) as u64)));
+                    self.bwe.on_feedback(now, self.history.resolve(now, statuses));
+                }
+                Packet::Nack(nack) => {
+                    let Some(at) = self.slots.iter().position(|slot| slot.ssrc == nack.media_ssrc) else {
+                        let ssrc = nack.media_ssrc;
+                        asked.extend(nack.lost().take(MAX_NACKS).map(|seq| {
+                            let seq = self.lines.find(ssrc, seq);
+                            seq.map_or(Asked::Unknown, |seq| Asked::Line { ssrc, seq })
+                        }));
+                        continue;
+                    };
+                    let slot = &self.slots[at];
+                    asked.extend(nack.lost().take(MAX_NACKS).map(|seq| {
+                        let origin = slot.runs.origin(&slot.subscription, seq);
+                        origin.map_or(Asked::Unknown, |origin| Asked::Packet { slot: at, origin })
+                    }));
+                }
+                Packet::Pli { media_ssrc, .. } => self.ask_keyframe(media_ssrc, asked),
+                Packet::Fir(fir) => {
+                    fir.entries().take(MAX_SLOTS).for_each(|entry| self.ask_keyframe(entry.media_ssrc, asked));
+                }
+                Packet::Remb(remb) if !self.transport_cc => self.remb = Some(remb.bitrate),
+                _ => {}
+            }
+        }
+    }
+
+    fn ask_keyframe(&self, ssrc: u32, asked: &mut Vec<Asked>) {
+        asked.push(match self.slots.iter().position(|slot| slot.ssrc == ssrc) {
+            Some(slot) => Asked::Keyframe { slot },
+            None => Asked::LineKeyframe { ssrc },
+        });
+    }
+
+    fn on_block(&mut self, now: Instant, block: &crate::rtcp::ReportBlock) {
+        if let Some(rtt) = self.reports.rtt(now, block.last_sr, block.delay_since_last_sr) {
+            self.rtt = Some(rtt);
+            self.bwe.on_rtt(now, rtt);
+        }
+        if self.slots.iter().any(|slot| slot.ssrc == block.ssrc) {
+            self.bwe.on_loss(now, block.fraction_lost);
+        }
+    }
+}
+
+/// Arrival times are told relative to a point that may lie after them; only differences count.
+const SHIFT: i64 = 1 << 40;

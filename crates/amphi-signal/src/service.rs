@@ -1,0 +1,222 @@
+//! Service accounts, such as the focus and bridges, as ordinary clients of a node: in memory where the node is in this process, over TCP
+//! elsewhere. What they say and do is not known here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use amphi_room::Session;
+use amphi_stanza::{FullJid, Limits, Stanza, StreamReader};
+use amphi_xmpp::c2s::UrlParams;
+use amphi_xmpp::client::{ClientConfig, ClientEvent, ClientOutput, ClientStream, Input};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::backend::Identity;
+use crate::links::Socket;
+use crate::node::Node;
+use crate::tls;
+use crate::virt;
+
+/// The login of a service account. It lasts until [`ServiceLink::out`] is dropped.
+#[derive(Debug)]
+pub struct ServiceLink {
+    /// Stanzas to the node. What is sent to a session that is gone is dropped.
+    pub out: mpsc::UnboundedSender<Stanza>,
+    /// What happens.
+    pub events: mpsc::Receiver<ClientEvent>,
+}
+
+/// Events of a service account that may wait; its connection is not read meanwhile.
+const EVENTS: usize = 16 * 1024;
+
+/// How long to wait before a connection is made again.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Before there was any.
+    pub first: Duration,
+    /// Later.
+    pub later: Duration,
+}
+
+impl ServiceLink {
+    /// Logs in at a node elsewhere, again and again.
+    pub fn tcp(address: String, config: ClientConfig, retry: Retry) -> Self {
+        let (out, out_rx) = mpsc::unbounded_channel();
+        let (events_tx, events) = mpsc::channel(EVENTS);
+        tokio::spawn(tcp(address, config, retry, out_rx, tell(&events_tx, |e| e)));
+        Self { out, events }
+    }
+
+    pub(crate) async fn memory(node: Arc<Node>, jid: FullJid, admin: bool) -> Self {
+        let (out, out_rx) = mpsc::unbounded_channel();
+        let (events_tx, events) = mpsc::channel(EVENTS);
+        let shards = node.shards.clone();
+        shards.run_on(0, memory(node, jid, admin, out_rx, tell(&events_tx, |e| e))).await;
+        Self { out, events }
+    }
+}
+
+/// Where events go, in the form that the receiver wants.
+pub(crate) struct Tell<T, F> {
+    tx: mpsc::Sender<T>,
+    form: F,
+}
+
+pub(crate) fn tell<T, F: Fn(ClientEvent) -> T>(tx: &mpsc::Sender<T>, form: F) -> Tell<T, F> {
+    Tell { tx: tx.clone(), form }
+}
+
+impl<T, F: Fn(ClientEvent) -> T> Tell<T, F> {
+    async fn send(&self, e: ClientEvent) {
+        let _ = self.tx.send((self.form)(e)).await;
+    }
+}
+
+/// A connection to a node of this process: authenticated by being here.
+pub(crate) async fn memory<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
+    node: Arc<Node>,
+    jid: FullJid,
+    admin: bool,
+    mut out: mpsc::UnboundedReceiver<Stanza>,
+    events: Tell<T, F>,
+) {
+    let conn = node.virt.new_id();
+    let mut rx = node.virt.add(conn, jid.as_str());
+    let session: Arc<Session> = node.bind(conn, &jid, Identity { admin, ..Identity::default() }, UrlParams::default());
+    events.send(ClientEvent::Up { jid, resumed: false }).await;
+    loop {
+        tokio::select! {
+            s = out.recv() => {
+                let Some(s) = s else { break };
+                let routed = node.route_from(&session, s);
+                if let Some(answer) = node.deliver(routed).await {
+                    events.send(ClientEvent::Stanza(Stanza::authored(answer))).await;
+                }
+            }
+            e = rx.recv() => match e {
+                Some(virt::Event::Stanza(b)) => events.send(ClientEvent::Stanza(Stanza::authored(b))).await,
+                Some(virt::Event::Closed) | None => {
+                    events.send(ClientEvent::Down).await;
+                    break;
+                }
+            }
+        }
+    }
+    node.virt.remove(conn);
+    node.session_gone(&session, u64::MAX).await;
+}
+
+/// A connection to a node elsewhere; made again whenever it breaks.
+pub(crate) async fn tcp<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
+    address: String,
+    config: ClientConfig,
+    retry: Retry,
+    mut out: mpsc::UnboundedReceiver<Stanza>,
+    events: Tell<T, F>,
+) {
+    let domain = config.domain.clone();
+    let mut core = ClientStream::new(Instant::now(), config);
+    let mut first = true;
+    while !out.is_closed() {
+        match TcpStream::connect(&address).await {
+            Ok(socket) => {
+                let _ = socket.set_nodelay(true);
+                first = false;
+                core.handle(Instant::now(), Input::Connected);
+                connection(&address, &domain, &mut core, Socket::Plain(socket), &mut out, &events).await;
+            }
+            Err(e) => tracing::debug!(node = %address, error = %e, "A node is out of reach."),
+        }
+        tokio::time::sleep(if first { retry.first } else { retry.later }).await;
+    }
+}
+
+async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
+    address: &str,
+    domain: &str,
+    core: &mut ClientStream,
+    mut io: Socket,
+    out: &mut mpsc::UnboundedReceiver<Stanza>,
+    events: &Tell<T, F>,
+) {
+    let limits = Limits { bytes: 10 * 1024 * 1024, nodes: 512 * 1024, ..Limits::default() };
+    let mut reader = StreamReader::new(limits);
+    let mut buf = vec![0u8; 64 * 1024].into_boxed_slice();
+    let mut online = false;
+    loop {
+        let mut pending = Vec::new();
+        while let Some(o) = core.poll_output() {
+            match o {
+                ClientOutput::Send(b) => pending.extend_from_slice(&b),
+                ClientOutput::StartTls => {
+                    if io.write(&std::mem::take(&mut pending)).await.is_err() {
+                        core.handle(Instant::now(), Input::Closed);
+                        continue;
+                    }
+                    reader.clear();
+                    let secured = match tls::client_config(None) {
+                        Ok(config) => io.secure_client(config, domain).await,
+                        Err(e) => Err(std::io::Error::other(e)),
+                    };
+                    let input = match secured {
+                        Ok(()) => Input::Secured { certificate_ok: true },
+                        Err(_) => Input::Closed,
+                    };
+                    core.handle(Instant::now(), input);
+                }
+                ClientOutput::Restart => reader.restart(),
+                ClientOutput::Online { jid, resumed } => {
+                    online = true;
+                    // What was said to a session that is gone means nothing to the new one, or something else.
+                    if !resumed {
+                        while out.try_recv().is_ok() {}
+                    }
+                    events.send(ClientEvent::Up { jid, resumed }).await;
+                }
+                ClientOutput::Stanza(s) => {
+                    events.send(ClientEvent::Stanza(s)).await;
+                }
+                ClientOutput::Fresh { .. } => {}
+                ClientOutput::Closed { reason, .. } => {
+                    let _ = io.write(&pending).await;
+                    tracing::warn!(node = %address, %reason, "The connection to a node was lost.");
+                    if online {
+                        events.send(ClientEvent::Down).await;
+                    }
+                    return;
+                }
+            }
+        }
+        if !pending.is_empty() && io.write(&pending).await.is_err() {
+            core.handle(Instant::now(), Input::Closed);
+            continue;
+        }
+        match reader.next_event() {
+            Ok(Some(e)) => {
+                core.handle(Instant::now(), Input::Event(e));
+                continue;
+            }
+            Ok(None) => {}
+            Err(e) => {
+                core.handle(Instant::now(), Input::Invalid(e));
+                continue;
+            }
+        }
+        let deadline = core.poll_timeout();
+        let timer = crate::timer::until(deadline);
+        tokio::select! {
+            r = io.read(&mut buf) => match r {
+                Ok(n) if n > 0 => {
+                    reader.push(&buf[..n]);
+                    core.handle(Instant::now(), Input::Received);
+                }
+                _ => core.handle(Instant::now(), Input::Closed),
+            },
+            s = out.recv(), if online => {
+                let Some(s) = s else { return };
+                let _ = core.send(Instant::now(), s);
+            }
+            () = timer => core.handle(Instant::now(), Input::Tick),
+        }
+    }
+}
