@@ -9,11 +9,16 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed={}", dist.display());
     let mut files = Vec::new();
     collect(&dist, &mut files)?;
-    files.sort();
+    let named = files.into_iter().map(|file| {
+        let name = file.strip_prefix(&dist).unwrap_or(&file).to_string_lossy().replace('\\', "/");
+        Ok((format!("/{name}"), file.canonicalize()?))
+    });
+    let mut named = named.collect::<io::Result<Vec<(String, PathBuf)>>>()?;
+    // As text: the table is searched by it.
+    named.sort();
     let mut table = String::from("&[\n");
-    for file in &files {
-        let name = file.strip_prefix(&dist).unwrap_or(file).to_string_lossy().replace('\\', "/");
-        let _ = writeln!(table, "    ({:?}, include_bytes!({:?})),", format!("/{name}"), file.canonicalize()?);
+    for (name, file) in named {
+        let _ = writeln!(table, "    ({name:?}, include_bytes!({file:?})),");
     }
     table.push(']');
     fs::write(Path::new(&env::var_os("OUT_DIR").unwrap_or_default()).join("page.rs"), table)
