@@ -217,7 +217,7 @@ export class Meeting {
     alive();
     const jid = `${roomNode(this.roomName)}@${this.mucOf(domain)}`;
     const own: Own = { name: this.state.myName.peek(), hand: 0, sources: {}, codecs: this.config.codecs };
-    const room = new Room(stream, jid, nickOf(stream.jid), own);
+    const room = new Room(stream, jid, nickOf(stream.jid), own, machineUid());
     this.room = room;
     this.announced = false;
     const focus = entry.invited ? entry.invited.focusJid : place?.focusJid;
@@ -453,8 +453,9 @@ export class Meeting {
       s.audienceNames.value = names;
     };
     this.list = new StompClient(`${this.config.ws}/visitors-list/websocket`, {
-      [`/secured/conference/visitors-list/queue/${this.meetingId}/${this.room.nick}`]: change,
+      // Changes first, so that none is missed before the whole list.
       [`/secured/conference/visitors-list/topic/${this.meetingId}`]: change,
+      [`/secured/conference/visitors-list/queue/${this.meetingId}/${this.room.nick}`]: change,
     }, this.token);
   }
 

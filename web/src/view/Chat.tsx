@@ -44,7 +44,7 @@ export function Chat({ meeting, onClose }: { meeting: Meeting; onClose: () => vo
   useLayoutEffect(() => {
     if (isAtEnd.current && list.current) list.current.scrollTop = list.current.scrollHeight;
   }, [lines]);
-  useEffect(() => input.current?.focus(), [recipient.value]);
+  useLayoutEffect(() => input.current?.focus(), [recipient.value]);
 
   const send = (e?: Event) => {
     e?.preventDefault();

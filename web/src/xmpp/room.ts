@@ -61,6 +61,8 @@ export class Room extends Emitter<Events> {
     readonly jid: string,
     readonly nick: string,
     readonly own: Own,
+    /** The same as in the conference request: the seat that was kept is found by it. */
+    private readonly machineUid: string,
   ) {
     super();
     this.off = stream.on('stanza', (s) => this.handle(s));
@@ -92,7 +94,9 @@ export class Room extends Emitter<Events> {
         resolve: (o) => (clearTimeout(timer), resolve(o)),
         reject: (e) => (clearTimeout(timer), reject(e)),
       };
-      this.presence(x('x', { xmlns: ns.MUC }, password ? x('password', {}, password) : null));
+      this.presence(
+        x('x', { xmlns: ns.MUC }, x('billingid', {}, this.machineUid), password ? x('password', {}, password) : null),
+      );
     });
   }
 
