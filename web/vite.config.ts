@@ -25,8 +25,25 @@ function compressed(): Plugin {
   };
 }
 
+/** The licences of what is in the bundle. */
+function licences(): Plugin {
+  return {
+    name: 'licences',
+    apply: 'build',
+    generateBundle() {
+      const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as { dependencies: Record<string, string> };
+      const texts = [...Object.keys(dependencies), '@preact/signals-core'].map((name) => {
+        const folder = join('node_modules', name);
+        const file = readdirSync(folder).find((f) => /^licen[cs]e/i.test(f));
+        return `${name}\n\n${file ? readFileSync(join(folder, file), 'utf8') : 'see its package'}`;
+      });
+      this.emitFile({ type: 'asset', fileName: 'licences.txt', source: texts.join(`\n\n${'-'.repeat(80)}\n\n`) });
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [preact(), compressed()],
+  plugins: [preact(), licences(), compressed()],
   build: { target: 'es2022', sourcemap: false, assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   server: { proxy: Object.fromEntries(paths.map((p) => [p, { target: server, ws: true, changeOrigin: true }])) },
   test: { environment: 'happy-dom', include: ['test/**/*.test.ts'] },

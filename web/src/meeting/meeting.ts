@@ -33,6 +33,7 @@ class Overtaken extends Error {}
 
 const HISTORY = 500;
 const INVITATION_MS = 45_000;
+const FOCUS_PATIENCE = 2_000;
 
 export class Meeting {
   readonly state = new MeetingState();
@@ -378,7 +379,15 @@ export class Meeting {
       this.local.stop();
       this.end({ title: 'The meeting has ended', words: reason === this.roomJid ? '' : reason, canReturn: false });
     });
-    room.on('focusGone', () => void this.enter({ visitor: s.role.peek() === 'audience', within: 'The meeting moves. Reconnecting' }));
+    room.on('focusGone', () => {
+      // It may come back, or the end of the meeting may be on its way.
+      const mine = this.generation;
+      const back = () => {
+        if (mine !== this.generation || room.occupants.has('focus')) return;
+        void this.enter({ visitor: s.role.peek() === 'audience', within: 'The meeting moves. Reconnecting' });
+      };
+      setTimeout(back, FOCUS_PATIENCE * (1 + Math.random()));
+    });
     room.on('muted', (kind, actor) => {
       const who = actor ? s.nameOf(actor) : 'The host';
       if (kind === 'audio') void this.local.setMicrophone(false);
