@@ -53,6 +53,8 @@ pub struct HostSettings {
     pub external: Vec<ExternalService>,
     /// How long a broken stream may be resumed.
     pub resume: Duration,
+    /// Accounts for which that is another time, by local part.
+    pub resume_of: Vec<(String, Duration)>,
 }
 
 /// A signaling node.
@@ -467,6 +469,7 @@ fn parts(n: &NodeSettings, tls: &Arc<ServerTls>) -> Parts {
                 announced,
                 admins: h.admins.clone(),
                 resume: h.resume,
+                resume_of: h.resume_of.clone(),
             };
             (h.name.clone(), host)
         })

@@ -335,6 +335,7 @@ fn node(
                 announce: people && !identities.is_empty(),
                 external: Vec::new(),
                 resume: h.resume_time,
+                resume_of: h.resume_of.clone(),
             })
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
