@@ -176,6 +176,7 @@ impl Browser {
         api.set_remote_fingerprint(fingerprint.parse::<Fingerprint>().unwrap());
         api.start_dtls(true).unwrap();
         api.start_sctp(true);
+        api.enable_twcc_feedback();
         let config = ChannelConfig { label: "JVB data channel".into(), ..ChannelConfig::default() };
         self.channel = Some(api.create_data_channel(config));
         let IceCreds { ufrag, pass } = api.local_ice_credentials();
