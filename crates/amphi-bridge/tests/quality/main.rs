@@ -3,7 +3,10 @@
 
 mod browser;
 mod camera;
+mod codecs;
+mod loss;
 mod nonces;
 mod screen;
 mod simulcast;
+mod wishes;
 mod world;
