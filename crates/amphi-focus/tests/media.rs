@@ -428,7 +428,7 @@ fn moderation_mutes_at_the_bridge_until_it_is_allowed() {
     // Who comes later is muted from the beginning.
     w.join("n3");
     assert_eq!(muted(&mut w, "n3"), (true, false));
-    assert_eq!(w.offers("n3")[0].start_muted.unwrap().audio, true);
+    assert!(w.offers("n3")[0].start_muted.unwrap().audio);
     // Video is dropped only when neither camera nor screen are allowed.
     moderation(&mut w, r#""enabled":true,"mediaType":"video""#);
     assert_eq!(muted(&mut w, "n2"), (true, false));
@@ -542,6 +542,41 @@ fn a_node_that_comes_back_costs_nobody_a_session() {
     w.crash(NodeId::vnode("v1"));
     w.pass(s(20));
     assert!(!w.on("b1").contains(&"x7"));
+}
+
+#[test]
+fn an_offer_that_may_have_been_lost_with_a_node_is_made_again() {
+    let mut w = World::with_stage(media_config(1), 2);
+    w.media.accept = false;
+    let id = w.ask_visitor("m7");
+    assert_eq!(w.place(id), "v1");
+    w.join_visitor(1, "x7");
+    assert_eq!(w.offers("x7").len(), 1);
+    w.handle(amphi_focus::Input::Disconnected { node: NodeId::vnode("v1") });
+    w.connect(NodeId::vnode("v1"), false);
+    assert_eq!(w.actions("x7"), ["session-initiate", "session-terminate", "session-initiate"]);
+    assert_eq!(w.accept("x7"), "ok");
+    assert_eq!(w.on("b1"), ["n0", "n1", "x7"]);
+}
+
+#[test]
+fn an_answer_for_somebody_who_left_is_nobodys_concern() {
+    let mut w = World::with_stage(media_config(0), 2);
+    w.bridge("b1").silent = true;
+    w.join("n2");
+    let asked = w.sent_to(&NodeId::Main).into_iter().rfind(|x| x.contains("<conference-modify")).unwrap().to_owned();
+    let asked = world::stanza(&asked);
+    w.bridge("b1").silent = false;
+    w.leave("n2");
+    let (id, to) = (asked.id().unwrap(), asked.attr("to").unwrap());
+    let text = format!(
+        "<iq type='error' id='{id}' from='{to}'><error type='cancel'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+    );
+    w.deliver(&NodeId::Main, &text);
+    assert_eq!((w.offers("n0").len(), w.focus.metrics().bridges_removed), (1, 0));
+    // A second answer to the same question is none.
+    w.deliver(&NodeId::Main, &text);
+    assert!(w.active("n0") && w.active("n1"));
 }
 
 #[test]

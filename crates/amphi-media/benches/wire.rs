@@ -7,7 +7,7 @@ use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 
-const PROFILES: [Profile; 2] = Profile::PREFERRED;
+const PROFILES: [Profile; 3] = Profile::PREFERRED;
 const SIZES: [usize; 2] = [120, 1150];
 const SSRC: u32 = 7;
 
@@ -17,7 +17,7 @@ fn main() {
 }
 
 fn key(profile: Profile, n: u32) -> MasterKey {
-    let mut key = [1; 16];
+    let mut key = vec![1; profile.key_len()];
     key[..4].copy_from_slice(&n.to_be_bytes());
     MasterKey::new(profile, &key, &[2; 14][..profile.salt_len()]).unwrap()
 }

@@ -25,7 +25,14 @@ fn decodable(got: &[Got]) {
             // Left unfinished for the keyframe of a better encoding (`spec/bridge.md` 4.6.2).
             continue;
         }
-        assert_eq!(a.seq + 1, b.seq, "no hole and nothing twice");
+        assert_eq!(
+            a.seq + 1,
+            b.seq,
+            "no hole and nothing twice: {} {x:?} {}, {} {y:?}",
+            a.origin(),
+            a.marker,
+            b.origin()
+        );
         if a.marker {
             assert!(y.start, "a frame begins after one ended");
             assert_eq!((x.picture_id + 1) & 0x7fff, y.picture_id);

@@ -59,8 +59,8 @@ impl Conference {
                         p.serial == *serial && p.session == Some(session) && p.state == State::Allocating
                     });
                 match to_allocation(reply) {
-                    // Whoever it was for is gone; what it says of the bridge stays true.
-                    Reaction::Done | Reaction::GiveUp if !current => Reaction::Ignore,
+                    // Whoever it was for is gone. Only silence says something of the bridge itself.
+                    _ if !current && !matches!(reply, Reply::Timeout) => Reaction::Ignore,
                     r => r,
                 }
             }

@@ -42,7 +42,12 @@ impl Conference {
             if p.node == *node && p.stale {
                 // The node was away, and the member did not notice.
                 p.stale = false;
+                let unsure = p.state == State::Pending;
                 self.media_updated(core, now, node, nick);
+                if unsure {
+                    // The offer, or its answer, may have been lost on the way.
+                    self.reinvite(core, now, nick);
+                }
                 return;
             }
             // The same endpoint id comes from elsewhere: a bridge can have it once only, and the last one is right.

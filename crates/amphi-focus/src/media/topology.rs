@@ -354,7 +354,7 @@ mod tests {
         ) {
             let mut c = Cascade::new(if tree { Topology::VisitorTree } else { Topology::Mesh }, fan_out);
             let mut alive = Vec::new();
-            let load = |k: NodeKey| Load { stress: f64::from(k % 7), overloaded: k % 5 == 0, region: None };
+            let load = |k: NodeKey| Load { stress: f64::from(k % 7), overloaded: k.is_multiple_of(5), region: None };
             for (i, (add, visitor, which)) in steps.into_iter().enumerate() {
                 if add || alive.is_empty() {
                     c.add(i as u32, visitor, load);

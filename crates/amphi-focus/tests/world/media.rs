@@ -69,6 +69,8 @@ pub struct Bridge {
     pub requests: Vec<ConferenceModify>,
     /// Swallows what it gets.
     pub silent: bool,
+    /// It did so once, or refused something: it may know something else than the focus.
+    pub lossy: bool,
     pub unhealthy: bool,
     /// Answers the next requests with these.
     pub fail: VecDeque<(Condition, Option<ErrorReason>)>,
@@ -457,10 +459,12 @@ impl World {
     fn asked(&mut self, node: &NodeId, name: &str, id: &str, to: &str, m: ConferenceModify) {
         let quick = self.media.quick;
         let Some(b) = self.media.bridges.get_mut(name) else { return };
+        b.lossy |= b.silent;
         if b.silent {
             return;
         }
         if let Some((condition, reason)) = b.fail.pop_front() {
+            b.lossy = true;
             let text = error(id, to, condition, reason, None);
             return self.queue(node, &text);
         }
@@ -517,7 +521,7 @@ impl Bridge {
             }
             self.conferences.insert(m.meeting_id.clone(), OnBridge::default());
         }
-        let ice_generation = self.ice_generation;
+        let (ice_generation, lossy) = (self.ice_generation, self.lossy);
         let Some(c) = self.conferences.get_mut(&m.meeting_id) else {
             return no(Condition::ItemNotFound, ErrorReason::ConferenceNotFound);
         };
@@ -582,14 +586,20 @@ impl Bridge {
                 continue;
             }
             if r.create {
-                assert!(!c.relays.contains_key(&r.id), "relay {} twice", r.id);
+                if c.relays.contains_key(&r.id) {
+                    assert!(lossy, "relay {} twice", r.id);
+                    return Err((Condition::Conflict, None, None));
+                }
                 let t = r.transport.as_ref().expect("a new relay has a transport");
                 let link =
                     Link { mesh: r.mesh_id.clone().expect("a mesh"), initiator: t.ice_controlling, ..Link::default() };
                 assert_eq!(t.ice_controlling, t.use_unique_port);
                 c.relays.insert(r.id.clone(), link);
             }
-            let link = c.relays.get_mut(&r.id).expect("a relay that is there");
+            let Some(link) = c.relays.get_mut(&r.id) else {
+                assert!(lossy, "relay {} is not there", r.id);
+                return Err((Condition::BadRequest, None, None));
+            };
             if let Some(ice) = r.transport.as_ref().and_then(|t| t.ice.as_ref()) {
                 assert!(!r.create);
                 link.setup = ice.fingerprints[0].setup;
@@ -598,7 +608,11 @@ impl Bridge {
                 if e.expire {
                     link.remote.remove(&e.id);
                 } else {
-                    assert!(e.create || link.remote.contains(&e.id), "{} is announced before it changes", e.id);
+                    assert!(
+                        lossy || e.create || link.remote.contains(&e.id),
+                        "{} is announced before it changes",
+                        e.id
+                    );
                     assert!(e.sources.is_some(), "absent sources would clear them");
                     link.remote.insert(e.id.clone());
                 }

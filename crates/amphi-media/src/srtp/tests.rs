@@ -5,7 +5,7 @@ use super::inbound::estimate;
 use super::keys::Label;
 use super::*;
 
-const PROFILES: [Profile; 2] = Profile::PREFERRED;
+const PROFILES: [Profile; 3] = Profile::PREFERRED;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
@@ -13,7 +13,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn master(profile: Profile, seed: u8) -> MasterKey {
-    MasterKey::new(profile, &[seed; 16], &vec![seed ^ 0x55; profile.salt_len()]).unwrap()
+    MasterKey::new(profile, &vec![seed; profile.key_len()], &vec![seed ^ 0x55; profile.salt_len()]).unwrap()
 }
 
 fn pair(profile: Profile) -> (Outbound, Inbound) {
@@ -54,7 +54,7 @@ fn keys_are_derived_as_in_rfc_3711_b_3() {
 
 /// RFC 7714 gives session keys, not master keys.
 fn rfc_7714_cipher() -> Cipher {
-    let key = hex("000102030405060708090a0b0c0d0e0f").try_into().unwrap();
+    let key: [u8; 16] = hex("000102030405060708090a0b0c0d0e0f").try_into().unwrap();
     Cipher::gcm(&key, *b"Quid pro quo").unwrap()
 }
 
@@ -152,9 +152,10 @@ fn exported_keys_are_split_by_role() {
     for profile in PROFILES {
         let exported: Vec<u8> = (0..profile.keying_material_len() as u8).collect();
         let keys = KeyingMaterial::split(profile, &exported).unwrap();
-        let salt = 32 + profile.salt_len();
-        assert_eq!(keys.client, MasterKey::new(profile, &exported[..16], &exported[32..salt]).unwrap());
-        assert_eq!(keys.server, MasterKey::new(profile, &exported[16..32], &exported[salt..]).unwrap());
+        let len = profile.key_len();
+        let salt = 2 * len + profile.salt_len();
+        assert_eq!(keys.client, MasterKey::new(profile, &exported[..len], &exported[2 * len..salt]).unwrap());
+        assert_eq!(keys.server, MasterKey::new(profile, &exported[len..2 * len], &exported[salt..]).unwrap());
         let (mut client_in, client_out) = keys.contexts(DtlsRole::Client).unwrap();
         let (mut server_in, server_out) = keys.contexts(DtlsRole::Server).unwrap();
         assert!(server_in.open(&mut sealed(&client_out, 1, 1, b"to the server")).is_ok());
@@ -170,7 +171,7 @@ fn profiles_have_the_numbers_of_their_rfcs() {
     for profile in PROFILES {
         assert_eq!(Profile::from_id(profile.id()), Some(profile));
     }
-    assert_eq!((Profile::PREFERRED[0].id(), Profile::PREFERRED[1].id()), (7, 1));
+    assert_eq!(Profile::PREFERRED.map(Profile::id), [7, 8, 1]);
     assert_eq!(Profile::from_id(2), None);
 }
 

@@ -19,6 +19,7 @@ impl World {
         match id {
             NodeId::Main => 0,
             NodeId::Vnode(v) => v.trim_start_matches('v').parse().expect("a number"),
+            NodeId::Service => unreachable!("bridges would be on the main node"),
         }
     }
 
@@ -43,7 +44,7 @@ impl World {
                     self.plan(at, Act::Answered { client, attempt, answer: result });
                 }
                 // What the queue service tells those who are not in yet.
-                Output::Meeting { .. } | Output::Visitors { .. } | Output::Visitor(_) => {}
+                Output::Meeting { .. } | Output::Visitors { .. } | Output::Visitor(_) | Output::Moved { .. } => {}
                 Output::Event(e) => self.tell(|| format!("focus: {e:?}")),
             }
         }
