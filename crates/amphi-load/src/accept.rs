@@ -83,7 +83,8 @@ pub(crate) fn write(
             }
             _ => {}
         }
-        xml.raw("</description><transport xmlns=\"urn:xmpp:jingle:transports:ice-udp:1\" ufrag=\"").esc(transport.ufrag);
+        xml.raw("</description><transport xmlns=\"urn:xmpp:jingle:transports:ice-udp:1\" ufrag=\"")
+            .esc(transport.ufrag);
         xml.raw("\" pwd=\"").esc(transport.password).raw("\"><rtcp-mux/>");
         xml.raw("<fingerprint xmlns=\"urn:xmpp:jingle:apps:dtls:0\" setup=\"active\" hash=\"").esc(transport.hash);
         xml.raw("\">").esc(transport.fingerprint).raw("</fingerprint></transport></content>");

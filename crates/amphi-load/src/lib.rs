@@ -35,12 +35,12 @@ use std::process::ExitCode;
 pub use args::{BareClientArgs, BareServerArgs, LoadArgs, LoadCommand, SignalingArgs};
 pub use bare::Turn;
 pub use histogram::Latency;
+pub use media::{
+    BareMedia, BareTurn, Churn, Creates, Joining, MediaArgs, MediaReport, MediaSample, MediaServer, MediaTraffic,
+    MediaTurn, Quality, Viewers, run_media,
+};
 pub use report::{
     Comparison, ComparisonTurn, Cycle, Fanout, Generator, Joins, Offers, Report, Rooms, Sample, Server, Storm, Traffic,
-};
-pub use media::{
-    BareMedia, BareTurn, Churn, Creates, Joining, MediaArgs, MediaReport, MediaSample, MediaServer, MediaTraffic, MediaTurn,
-    Quality, Viewers, run_media,
 };
 pub use run::run_signaling;
 
@@ -60,7 +60,11 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn show(report: &(impl serde::Serialize + std::fmt::Display), json: Option<&str>, ok: bool) -> anyhow::Result<ExitCode> {
+fn show(
+    report: &(impl serde::Serialize + std::fmt::Display),
+    json: Option<&str>,
+    ok: bool,
+) -> anyhow::Result<ExitCode> {
     match json {
         Some("-") => println!("{}", serde_json::to_string_pretty(report)?),
         Some(file) => {

@@ -76,9 +76,8 @@ fn slope(samples: &[&MediaSample]) -> Option<f64> {
     let points: Vec<(f64, f64)> = samples.iter().filter_map(|it| Some((it.t, it.server_rss? as f64))).collect();
     let n = points.len() as f64;
     let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), it| (x + it.0 / n, y + it.1 / n));
-    let (above, below) = points
-        .iter()
-        .fold((0.0, 0.0), |(a, b), it| (a + (it.0 - x) * (it.1 - y), b + (it.0 - x) * (it.0 - x)));
+    let (above, below) =
+        points.iter().fold((0.0, 0.0), |(a, b), it| (a + (it.0 - x) * (it.1 - y), b + (it.0 - x) * (it.0 - x)));
     (below > 0.0).then(|| above / below)
 }
 
@@ -98,7 +97,8 @@ mod tests {
             server_rss: Some(rss),
             generator_cpu: None,
         };
-        let all: Vec<MediaSample> = (0..50).map(|n| sample(f64::from(n), 1_000 + 30 * n as u64 + u64::from(n % 2 == 0))).collect();
+        let all: Vec<MediaSample> =
+            (0..50).map(|n| sample(f64::from(n), 1_000 + 30 * n as u64 + u64::from(n % 2 == 0))).collect();
         let all: Vec<&MediaSample> = all.iter().collect();
         assert!((slope(&all).unwrap() - 30.0).abs() < 0.1);
         assert_eq!(slope(&all[..1]), None);

@@ -138,7 +138,7 @@ impl Signaling for Colibri {
         }
         let mut ended = Ended { place: self.meeting.clone(), ..Ended::default() };
         let errors = self.figures.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        errors.iter().for_each(|(kind, n)| drop(ended.stats.errors.insert(kind.clone(), *n)));
+        ended.stats.errors.extend(errors.iter().map(|(kind, n)| (kind.clone(), *n)));
         ended
     }
 }

@@ -83,7 +83,8 @@ impl Numbers {
         let vp8 = named(video, "VP8").context("offer without VP8")?;
         let apt = vp8.to_string();
         let rtx = video.payload_types.iter().find(|it| it.name == "rtx" && it.parameter("apt") == Some(&apt));
-        let extension = |formats: &Formats, uri: &str| formats.extensions.iter().find(|it| it.uri == uri).map(|it| it.id);
+        let extension =
+            |formats: &Formats, uri: &str| formats.extensions.iter().find(|it| it.uri == uri).map(|it| it.id);
         Ok(Self {
             opus: named(audio, "opus").context("offer without Opus")?,
             vp8,
@@ -169,10 +170,12 @@ mod tests {
 
     #[test]
     fn ssrcs_of_clients_do_not_meet() {
-        let all: Vec<u32> = (0..50).flat_map(|n| {
-            let it = Sources::of(n, 77);
-            it.video.into_iter().flat_map(|(a, b)| [a, b]).chain([it.audio])
-        }).collect();
+        let all: Vec<u32> = (0..50)
+            .flat_map(|n| {
+                let it = Sources::of(n, 77);
+                it.video.into_iter().flat_map(|(a, b)| [a, b]).chain([it.audio])
+            })
+            .collect();
         let set: std::collections::HashSet<u32> = all.iter().copied().collect();
         assert_eq!(set.len(), all.len());
     }

@@ -263,8 +263,7 @@ impl Engine {
                 broken = Some(e);
             }
         };
-        let mut around =
-            Around { now, base: self.base, live: &self.live, counted: &mut self.counted, send: &mut send };
+        let mut around = Around { now, base: self.base, live: &self.live, counted: &mut self.counted, send: &mut send };
         act(&mut member.client, &mut around);
         if let Some(e) = broken.filter(|e| e.kind() != io::ErrorKind::WouldBlock) {
             self.counted.error(format!("send: {e}"));

@@ -26,7 +26,7 @@ mod video;
 pub use args::MediaArgs;
 pub use bare::BareTurn;
 pub use report::{
-    BareMedia, Churn, Creates, Joining, MediaReport, MediaSample, MediaServer, MediaTurn, Quality, Traffic as MediaTraffic,
-    Viewers,
+    BareMedia, Churn, Creates, Joining, MediaReport, MediaSample, MediaServer, MediaTurn, Quality,
+    Traffic as MediaTraffic, Viewers,
 };
 pub use run::run_media;

@@ -141,16 +141,18 @@ impl Person {
     ) -> anyhow::Result<(Self, Answer)> {
         let now = course.offered;
         let mut extensions = ExtensionMap::empty();
-        for (id, it) in [
-            (numbers.audio_level, Extension::AudioLevel),
-            (numbers.transport_cc, Extension::TransportSequenceNumber),
-        ] {
+        for (id, it) in
+            [(numbers.audio_level, Extension::AudioLevel), (numbers.transport_cc, Extension::TransportSequenceNumber)]
+        {
             if let Some(id) = id {
                 extensions.set(id, it);
             }
         }
-        let mut config =
-            RtcConfig::new().set_rtp_mode(true).clear_codecs().set_extension_map(extensions).set_reordering_size_video(0);
+        let mut config = RtcConfig::new()
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .set_extension_map(extensions)
+            .set_reordering_size_video(0);
         let codecs = config.codec_config();
         let (opus, vp8, rtx) = (numbers.opus.into(), numbers.vp8.into(), numbers.rtx.into());
         codecs.add_config(opus, None, Codec::Opus, Frequency::FORTY_EIGHT_KHZ, Some(2), FormatParams::default());
@@ -170,7 +172,11 @@ impl Person {
         let channel = bridge.sctp.then(|| {
             api.start_sctp(true);
             let protocol = "http://jitsi.org/protocols/colibri".into();
-            api.create_data_channel(ChannelConfig { label: "JVB data channel".into(), protocol, ..ChannelConfig::default() })
+            api.create_data_channel(ChannelConfig {
+                label: "JVB data channel".into(),
+                protocol,
+                ..ChannelConfig::default()
+            })
         });
         if let Some((_, sources)) = &publisher {
             let mid = Mid::from("pa");
@@ -361,7 +367,8 @@ impl Person {
     }
 
     fn expect(&mut self, ssrc: u32, rtx: Option<u32>, kind: MediaKind) {
-        let mid = Mid::from(format!("{}{}", if kind == MediaKind::Audio { "a" } else { "v" }, self.streams.len()).as_str());
+        let mid =
+            Mid::from(format!("{}{}", if kind == MediaKind::Audio { "a" } else { "v" }, self.streams.len()).as_str());
         if self.streams.contains_key(&ssrc) {
             return;
         }
@@ -444,7 +451,8 @@ impl Person {
                         voice_activity: Some(true),
                         ..ExtensionValues::default()
                     };
-                    let write = RtpWrite::new(Pt::new_with_value(self.numbers.opus), seq.into(), time, around.now, payload);
+                    let write =
+                        RtpWrite::new(Pt::new_with_value(self.numbers.opus), seq.into(), time, around.now, payload);
                     if let Some(stream) = api.stream_tx(&Ssrc::from(sources.audio)) {
                         stream.write_rtp(write.ext_vals(level));
                     }

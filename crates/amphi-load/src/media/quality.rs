@@ -86,8 +86,7 @@ impl Quality {
         let (temporal, sync) = (d.temporal, d.layer_sync);
         let tl0 = d.tl0.unwrap_or(0);
         let key = read.keyframe;
-        self.waiting
-            .insert(seq, Packet { marker, start: read.start, key, temporal, sync, tl0, encoding, at });
+        self.waiting.insert(seq, Packet { marker, start: read.start, key, temporal, sync, tl0, encoding, at });
         self.advance(at);
         true
     }

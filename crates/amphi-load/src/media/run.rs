@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use amphi_media::srtp::Profile;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -513,12 +513,15 @@ mod tests {
 
     #[test]
     fn the_report_has_stable_keys_and_a_table() {
-        let report = MediaReport { server: MediaServer { pids: vec![1], ..MediaServer::default() }, ..MediaReport::default() };
+        let report =
+            MediaReport { server: MediaServer { pids: vec![1], ..MediaServer::default() }, ..MediaReport::default() };
         let value = serde_json::to_value(&report).unwrap();
         for key in ["ok", "viewers", "joining", "quality", "traffic", "server", "bare", "creates", "churn", "samples"] {
             assert!(value.get(key).is_some(), "{key}");
         }
-        assert!(value["quality"]["delay"].get("p99_ms").is_some() && value["server"].get("rss_bytes_per_viewer").is_some());
+        assert!(
+            value["quality"]["delay"].get("p99_ms").is_some() && value["server"].get("rss_bytes_per_viewer").is_some()
+        );
         assert!(report.to_string().contains("viewers: 0 of 0 held"));
     }
 }

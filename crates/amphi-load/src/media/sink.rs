@@ -246,7 +246,8 @@ impl Sink {
             Negotiated::Aes128CmSha1 => Profile::Aes128CmSha1_80,
         };
         let master = |pair: &amphi_bridge::transport::KeyPair| MasterKey::new(profile, &pair.key, &pair.salt);
-        let made = || Some((Inbound::new(&master(&keys.receive).ok()?).ok()?, Outbound::new(&master(&keys.send).ok()?).ok()?));
+        let made =
+            || Some((Inbound::new(&master(&keys.receive).ok()?).ok()?, Outbound::new(&master(&keys.send).ok()?).ok()?));
         let Some((inbound, outbound)) = made() else {
             return around.counted.error("sink: keys are not usable");
         };

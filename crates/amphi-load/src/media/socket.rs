@@ -189,7 +189,8 @@ impl Inbox {
             let len = (header.msg_len as usize).min(MESSAGE);
             let (segment, to) = told(&header.msg_hdr);
             let name = &self.names[index];
-            let from = SocketAddrV4::new(Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)), u16::from_be(name.sin_port));
+            let from =
+                SocketAddrV4::new(Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)), u16::from_be(name.sin_port));
             let segment = if segment == 0 { len.max(1) } else { segment };
             self.filled.push(Filled { len, segment, from, to });
         }

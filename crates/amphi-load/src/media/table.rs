@@ -49,7 +49,11 @@ impl fmt::Display for MediaReport {
 impl MediaReport {
     fn write_joining(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let j = &self.joining;
-        writeln!(f, "joining: {:.1} sinks a second over {:.1} s, {} channels", j.connects_per_second, j.seconds, j.channels)?;
+        writeln!(
+            f,
+            "joining: {:.1} sinks a second over {:.1} s, {} channels",
+            j.connects_per_second, j.seconds, j.channels
+        )?;
         latency(f, "join to DTLS done", &j.connect)?;
         latency(f, "offer to DTLS done", &j.handshake)?;
         latency(f, "join to channel", &j.channel)?;

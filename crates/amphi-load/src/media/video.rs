@@ -92,8 +92,7 @@ impl Video {
     pub(crate) fn limit(&mut self, max_height: i64) {
         for (n, it) in self.encodings.iter_mut().enumerate() {
             // The lowest one goes on below its height, as browsers scale down.
-            let active =
-                max_height < 0 || max_height > 0 && (n == 0 || i64::from(it.height) <= max_height);
+            let active = max_height < 0 || max_height > 0 && (n == 0 || i64::from(it.height) <= max_height);
             it.key_wanted |= active && !it.active;
             it.active = active;
         }
