@@ -183,6 +183,7 @@ async fn a_bridge_that_is_there_again_at_once_has_forgotten_everything_and_that_
         })
         .await;
         println!("{name} was started again: {longest:?}");
+        service.until("both bridges", |all| all.len() == 2).await.unwrap();
         assert!(longest < Duration::from_secs(5), "{longest:?}");
     }
 }
