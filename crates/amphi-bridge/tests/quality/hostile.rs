@@ -27,7 +27,7 @@ impl Random {
     }
 }
 
-/// Everybody but `but` sees everything without a hitch since then, and the bridge is whole.
+/// These viewers see everything without a long wait since then, and the bridge is whole.
 #[track_caller]
 fn unhurt(w: &mut World, since: Instant, viewers: &[usize]) {
     let now = Instant::now();
@@ -35,7 +35,7 @@ fn unhurt(w: &mut World, since: Instant, viewers: &[usize]) {
         let it = &w.people[*viewer];
         let screen = it.screen(SOURCE);
         let freeze = screen.longest_freeze(since, now);
-        assert!(freeze < 700 * MS, "{} waits for {freeze:?}", it.name);
+        assert!(freeze < 1_200 * MS, "{} waits for {freeze:?}", it.name);
         assert!(screen.broken.is_empty(), "{:?}", screen.broken);
         it.nonces.check();
     }

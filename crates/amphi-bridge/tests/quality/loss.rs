@@ -31,7 +31,11 @@ fn five_percent_of_loss_both_ways_are_repaired_by_retransmission() {
         let screen = w.people[viewer].screen(SOURCE);
         let freeze = screen.longest_freeze(begin, now);
         let frames = screen.since(begin).count();
-        println!("viewer {viewer}: {frames} frames in 8 s, longest freeze {freeze:?}, {} packets given up, {} lines", screen.given_up, screen.height());
+        println!(
+            "viewer {viewer}: {frames} frames in 8 s, longest freeze {freeze:?}, {} packets given up, {} lines",
+            screen.given_up,
+            screen.height()
+        );
         assert!(frames > 225, "of 240: {frames}");
         assert!(freeze < 600 * MS, "{freeze:?}");
         assert!(screen.broken.is_empty(), "{:?}", screen.broken);
@@ -39,7 +43,10 @@ fn five_percent_of_loss_both_ways_are_repaired_by_retransmission() {
         w.people[viewer].nonces.check();
     }
     let counters = w.counters();
-    println!("rtx sent {}, received {}, nacks to publishers {}", counters.rtx_sent, counters.rtx_received, counters.nacks_sent);
+    println!(
+        "rtx sent {}, received {}, nacks to publishers {}",
+        counters.rtx_sent, counters.rtx_received, counters.nacks_sent
+    );
     assert!(counters.rtx_sent > 50 && counters.rtx_received > 25 && counters.nacks_sent > 25, "{counters:#?}");
 }
 

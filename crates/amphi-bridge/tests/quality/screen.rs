@@ -20,8 +20,6 @@ pub(crate) struct Piece {
 pub(crate) struct Shown {
     pub(crate) at: Instant,
     pub(crate) height: u16,
-    pub(crate) key: bool,
-    pub(crate) temporal: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +110,8 @@ fn parse(piece: &Piece) -> Option<Parsed> {
 fn last_bits(d: &[u8]) -> u16 {
     // 24 bits of the mandatory part, 5 flags, 11 of offset and targets, 10 of layers, 30 of indications, 25 of differences, 22 of chains, 1 + 16.
     let at = 24 + 5 + 11 + 10 + 30 + (1 + 6 + 6 + 6 + 6) + 22 + 1 + 16;
-    (0..16).fold(0, |all, n| all << 1 | u16::from(d.get((at + n) / 8).copied().unwrap_or(0) >> (7 - (at + n) % 8) & 1)) + 1
+    (0..16).fold(0, |all, n| all << 1 | u16::from(d.get((at + n) / 8).copied().unwrap_or(0) >> (7 - (at + n) % 8) & 1))
+        + 1
 }
 
 impl Screen {
@@ -224,7 +223,7 @@ impl Screen {
         self.last = Some((head.picture, times[0], head.tl0));
         let top = pieces.iter().map(|it| it.spatial).max().unwrap_or(0);
         let height = self.heights[usize::from(top).min(2)];
-        self.shown.push(Shown { at: now, height, key: head.key, temporal: head.temporal });
+        self.shown.push(Shown { at: now, height });
         self.waits = None;
         true
     }

@@ -173,7 +173,9 @@ fn a_screen_is_shared_as_a_second_source_and_sources_come_back_with_other_ssrcs(
     }
     let both = |w: &mut World, since: Instant| {
         let all = ["aaaa-v1", SOURCE];
-        w.until("both are seen", 15, |it| [1, 2].iter().all(|n| all.iter().all(|name| it.people[*n].sees(name, since))));
+        w.until("both are seen", 15, |it| {
+            [1, 2].iter().all(|n| all.iter().all(|name| it.people[*n].sees(name, since)))
+        });
     };
     both(&mut w, Instant::now());
     let kind = w.people[1].sources["aaaa-v1"].2.clone();

@@ -150,8 +150,10 @@ impl Bwe {
         if let Some(finding) = self.prober.judge(&self.config, clock) {
             self.on_finding(clock, finding);
         }
-        self.estimate =
-            self.loss.update(clock, self.aimd.rate(), arriving, idle).clamp(self.config.min as f64, self.config.max as f64);
+        self.estimate = self
+            .loss
+            .update(clock, self.aimd.rate(), arriving, idle)
+            .clamp(self.config.min as f64, self.config.max as f64);
     }
 
     /// A probe below the estimate says nothing against it unless the path was full.

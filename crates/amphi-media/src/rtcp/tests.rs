@@ -147,7 +147,8 @@ fn padding_is_taken_off() {
 fn transport_feedback_that_browsers_pad_by_single_bytes_is_read() {
     // Seven packets of one small delta each: one byte short of whole words.
     let feedback = [
-        0xaf, 205, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, 0, 25, 0, 7, 0, 0, 0, 2, 0x20, 7, 0xcf, 23, 32, 27, 31, 28, 33, 0, 0, 3,
+        0xaf, 205, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, 0, 25, 0, 7, 0, 0, 0, 2, 0x20, 7, 0xcf, 23, 32, 27, 31, 28, 33, 0, 0,
+        3,
     ];
     let Packet::TransportCc(feedback) = only(&feedback) else { panic!() };
     let told: Vec<_> = feedback.statuses().map(|it| (it.seq, it.arrival.is_some())).collect();
