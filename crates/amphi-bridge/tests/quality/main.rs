@@ -4,6 +4,7 @@
 mod browser;
 mod camera;
 mod codecs;
+mod hostile;
 mod loss;
 mod nonces;
 mod screen;
