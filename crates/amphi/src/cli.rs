@@ -8,6 +8,7 @@ use amphi_load::LoadArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigError, Layers, Mistake, Place, reference};
+use crate::provision::ProvisionArgs;
 
 /// Exit code for a wrong configuration.
 pub const EXIT_CONFIG: u8 = 78;
@@ -34,6 +35,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Print the fingerprint of this server's certificate, for its peers to pin; makes the certificate if there is none yet
     Fingerprint(RunArgs),
+    /// Write what a deployment on one host or many needs, or check one that runs
+    Provision(ProvisionArgs),
     /// Load a server, this one or a stock one, and measure
     Load(LoadArgs),
     /// Print the version

@@ -17,14 +17,14 @@ use amphi_signal::{
 };
 use amphi_stanza::{FullJid, Limits};
 use amphi_xmpp::client::{ClientConfig, Credentials};
-use amphi_xmpp::services::Identity;
+use amphi_xmpp::services::{self, ExternalService, Identity};
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
 use crate::bridge::Media;
 use crate::config::{
     Certificate, Config, Focus, FocusAuthentication, FocusPlace, Host, Links, Live, Login, Muc, MucKind, NickRule,
-    Node, Peer, Promotion, TokenKey, WhereNode,
+    Node, Peer, Promotion, Service, TokenKey, WhereNode,
 };
 
 /// How long clients get to hear of the end before their sockets close.
@@ -333,7 +333,7 @@ fn node(
                 identities: identities.clone(),
                 features: Vec::new(),
                 announce: people && !identities.is_empty(),
-                external: Vec::new(),
+                external: external(c),
                 resume: h.resume_time,
             })
         })
@@ -452,6 +452,7 @@ fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
         hosts: n.hosts.iter().map(|h| h.name.clone()).filter(|h| *h != n.domain).collect(),
         mucs,
         admins: n.admins.iter().cloned().collect(),
+        services: services(c),
         limits: RoomLimits {
             history: c.limits.history as usize,
             audience_chat: ChatBudget {
@@ -464,6 +465,36 @@ fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
         },
         ..NodeConfig::default()
     }
+}
+
+/// STUN and TURN for the answer to XEP-0215.
+fn external(c: &Config) -> Vec<ExternalService> {
+    let service = |s: &Service| ExternalService {
+        ty: s.kind.to_owned(),
+        transport: Some(s.transport.to_owned()),
+        host: s.host.clone(),
+        port: Some(s.port),
+        credentials: match &s.secret {
+            Some(secret) => {
+                services::Credentials::Secret { secret: secret.expose_secret().to_owned(), ttl: s.ttl, user: None }
+            }
+            None => services::Credentials::None,
+        },
+    };
+    c.services.iter().map(service).collect()
+}
+
+/// The same for the metadata of rooms.
+fn services(c: &Config) -> Vec<amphi_room::ExternalService> {
+    let service = |s: &Service| amphi_room::ExternalService {
+        kind: s.kind.to_owned(),
+        transport: Some(s.transport.to_owned()),
+        host: s.host.clone(),
+        port: s.port,
+        secret: s.secret.as_ref().map(|secret| secret.expose_secret().to_owned()),
+        ttl: s.ttl.as_secs(),
+    };
+    c.services.iter().map(service).collect()
 }
 
 trait MapTokens {

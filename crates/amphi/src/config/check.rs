@@ -92,6 +92,8 @@ impl Check<'_> {
             media: self.media(),
             brewery,
             bridge,
+            services: self.services(),
+            web: self.web(),
             limits: file.limits.clone(),
             log: file.log.clone(),
             metrics: file.metrics.clone(),

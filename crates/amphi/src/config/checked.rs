@@ -18,6 +18,8 @@ use super::media::MediaFile;
 use super::nodes::Node;
 use super::queue::QueueFile;
 use super::secret::Password;
+use super::services::Service;
+use super::web::Web;
 
 /// A configuration that holds together.
 #[derive(Clone, Debug)]
@@ -60,6 +62,10 @@ pub struct Config {
     pub brewery: Option<BareJid>,
     /// The media bridge, when this process runs it.
     pub bridge: Option<Bridge>,
+    /// STUN and TURN servers.
+    pub services: Vec<Service>,
+    /// The stock web application.
+    pub web: Option<Web>,
     /// Bounds on peers.
     pub limits: LimitsFile,
     /// Log output.
