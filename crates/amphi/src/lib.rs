@@ -4,6 +4,7 @@
 mod bridge;
 pub mod cli;
 pub mod config;
+pub mod import;
 pub mod logs;
 pub mod provision;
 pub mod wire;
