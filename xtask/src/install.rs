@@ -38,14 +38,18 @@ fn apt(wanted: &str, packages: &[&str]) -> anyhow::Result<()> {
 
 /// The npm packages of the interop tests; returns their folder.
 pub(crate) fn npm() -> anyhow::Result<PathBuf> {
+    npm_in(root().join("tests/interop/npm"))
+}
+
+/// The npm packages of a folder, as its lock file says; returns the folder.
+pub(crate) fn npm_in(folder: PathBuf) -> anyhow::Result<PathBuf> {
     debian("node", &["nodejs"])?;
     debian("npm", &["npm"])?;
-    let folder = root().join("tests/interop/npm");
     let mark = folder.join("node_modules/.package-lock.json");
     if is_newer(&mark, &folder.join("package-lock.json")) {
         return Ok(folder);
     }
-    println!("installing npm packages");
+    println!("installing npm packages of {}", folder.display());
     let mut install = Command::new("npm");
     install.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder);
     match teed(install)? {

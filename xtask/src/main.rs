@@ -1,9 +1,11 @@
 //! The project's chores. `cargo xtask test` installs what the tests need and runs them all; `cargo xtask check` is the fast
-//! part of it, for while one works, and `cargo xtask interop` the part with foreign clients and servers.
+//! part of it, for while one works, `cargo xtask interop` the part with foreign clients and servers, and `cargo xtask browser` the
+//! part with a browser. `cargo xtask run` builds the page and the server and starts it; `cargo xtask page` builds the page alone.
 
 mod install;
 mod interop;
 mod licences;
+mod page;
 mod peers;
 mod run;
 mod tally;
@@ -29,10 +31,14 @@ fn main() -> ExitCode {
             interop::build_and_run(&mut tally);
             Ok(tally)
         }
+        "page" => page::build().map(|()| Tally::default()),
+        "run" => return start(),
+        "browser" => browser(),
         "test" => test(),
-        _ => bail!("usage: cargo xtask check | licences | interop | test"),
+        _ => bail!("usage: cargo xtask run | page | check | licences | interop | browser | test"),
     });
     match outcome {
+        Ok(_) if task == "page" => ExitCode::SUCCESS,
         Ok(tally) => {
             tally.tell();
             if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -42,6 +48,33 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Builds everything and starts the server; further arguments are the server's.
+fn start() -> ExitCode {
+    // Without the page there is still a server.
+    if let Err(error) = page::build() {
+        eprintln!("xtask: {error:#}; going on without the meeting page");
+    }
+    let mut server = cargo(&["run", "--release", "--"]);
+    server.args(std::env::args().skip(2));
+    match server.status() {
+        Ok(status) => status.code().and_then(|c| u8::try_from(c).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => {
+            eprintln!("xtask: cargo cannot be started: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The page in a browser.
+fn browser() -> anyhow::Result<Tally> {
+    page::build()?;
+    let mut tally = Tally::default();
+    tally.step("browser: the server", cargo(&["build", "--package", "amphi"]));
+    page::unit_tests(&mut tally);
+    page::browser_tests(&mut tally);
+    Ok(tally)
 }
 
 /// Format, lints, unit tests, licences.
@@ -57,6 +90,11 @@ fn check() -> anyhow::Result<Tally> {
 /// Everything.
 fn test() -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
+    // First, since the server embeds it.
+    match page::build() {
+        Ok(()) => page::unit_tests(&mut tally),
+        Err(error) => tally.fail("page", &format!("{error:#}")),
+    }
     tally.step("format", cargo(&["fmt", "--all", "--check"]));
     tally.step("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
     // Fuzz corpora are replayed by plain tests of the crates that own them.
@@ -67,5 +105,6 @@ fn test() -> anyhow::Result<Tally> {
     licences::check(&mut tally);
     // The tests of the server have built it; building it alone would build its dependencies again, with other features.
     interop::run(&mut tally);
+    page::browser_tests(&mut tally);
     Ok(tally)
 }

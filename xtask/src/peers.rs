@@ -65,6 +65,10 @@ secure_interfaces = []
 name = "auth.{OURS}"
 accounts = [{{ user = "{ACCOUNT}", password = "{PASSWORD}" }}]
 
+[bridge]
+listen = "127.0.0.1:0"
+port = 0
+
 [visitors]
 whitelist = ["auth.{THEIRS}"]
 overrides = {{ "auth.{THEIRS}" = "tcp://127.0.0.1:{theirs}" }}

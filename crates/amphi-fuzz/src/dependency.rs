@@ -2,7 +2,7 @@
 
 use amphi_media::codec::Codec;
 
-/// See [`crate::projection`].
+/// See the module `projection`.
 pub fn dependency(data: &[u8]) {
     crate::projection::projection(Codec::Av1, data);
 }

@@ -2,7 +2,7 @@
 
 use amphi_media::codec::Codec;
 
-/// See [`crate::projection`].
+/// See the module `projection`.
 pub fn h264(data: &[u8]) {
     crate::projection::projection(Codec::H264, data);
 }

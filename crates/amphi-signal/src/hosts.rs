@@ -64,4 +64,6 @@ pub(crate) struct Host {
     pub(crate) admins: Vec<BareJid>,
     /// How long a broken stream may be resumed.
     pub(crate) resume: std::time::Duration,
+    /// Accounts for which that is another time, by local part.
+    pub(crate) resume_of: Vec<(String, std::time::Duration)>,
 }

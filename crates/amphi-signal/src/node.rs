@@ -185,7 +185,10 @@ impl Node {
 
     /// How long a broken stream of this session is kept.
     pub(crate) fn hibernation(&self, session: &Session, default: Duration) -> Duration {
-        self.hosts.get(session.jid.domain()).map_or(default, |h| h.resume)
+        self.hosts.get(session.jid.domain()).map_or(default, |h| {
+            let of = h.resume_of.iter().find(|(user, _)| session.jid.local() == Some(user.as_str()));
+            of.map_or(h.resume, |(_, time)| *time)
+        })
     }
 
     /// A fresh resumption id.

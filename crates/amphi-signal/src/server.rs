@@ -53,6 +53,8 @@ pub struct HostSettings {
     pub external: Vec<ExternalService>,
     /// How long a broken stream may be resumed.
     pub resume: Duration,
+    /// Accounts for which that is another time, by local part.
+    pub resume_of: Vec<(String, Duration)>,
 }
 
 /// A signaling node.
@@ -136,9 +138,7 @@ pub struct ServerSettings {
     pub queue_service: Option<ServiceSettings>,
     /// Origins that may use HTTP; `*` is any.
     pub cors_origins: Vec<String>,
-    /// The page at `/`.
-    pub page: &'static str,
-    /// Further paths of the front, served by other roles of this process.
+    /// Further paths of the front: the page, and other roles of this process.
     pub routes: Option<axum::Router>,
     /// Connections per address.
     pub addresses: AddressLimit,
@@ -342,7 +342,6 @@ impl Server {
             focus: focus_at,
             registry: settings.metrics.then_some(registry),
             health,
-            page: settings.page,
             cors_origins: settings.cors_origins,
             trusted_proxies: settings.front.as_ref().map(|f| f.settings.trusted_proxies.clone()).unwrap_or_default(),
             request_bytes: 64 * 1024,
@@ -470,6 +469,7 @@ fn parts(n: &NodeSettings, tls: &Arc<ServerTls>) -> Parts {
                 announced,
                 admins: h.admins.clone(),
                 resume: h.resume,
+                resume_of: h.resume_of.clone(),
             };
             (h.name.clone(), host)
         })

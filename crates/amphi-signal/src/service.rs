@@ -29,7 +29,10 @@ pub struct ServiceLink {
 /// Events of a service account that may wait; its connection is not read meanwhile.
 const EVENTS: usize = 16 * 1024;
 
-/// How long to wait before a connection is made again.
+/// A connection that served is made again after so long: what may be resumed is not kept for ever.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// How long to wait before a connection is made again, when the last attempt came to nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
     /// Before there was any.
@@ -118,19 +121,26 @@ pub(crate) async fn tcp<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
     let mut core = ClientStream::new(Instant::now(), config);
     let mut first = true;
     while !out.is_closed() {
+        let mut served = false;
         match TcpStream::connect(&address).await {
             Ok(socket) => {
                 let _ = socket.set_nodelay(true);
                 first = false;
                 core.handle(Instant::now(), Input::Connected);
-                connection(&address, &domain, &mut core, Socket::Plain(socket), &mut out, &events).await;
+                served = connection(&address, &domain, &mut core, Socket::Plain(socket), &mut out, &events).await;
             }
             Err(e) => tracing::debug!(node = %address, error = %e, "A node is out of reach."),
         }
-        tokio::time::sleep(if first { retry.first } else { retry.later }).await;
+        let wait = match (first, served) {
+            (true, _) => retry.first,
+            (_, true) => retry.later.min(AGAIN),
+            (_, false) => retry.later,
+        };
+        tokio::time::sleep(wait).await;
     }
 }
 
+/// Serves a connection until its end; whether it was ever online.
 async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
     address: &str,
     domain: &str,
@@ -138,7 +148,7 @@ async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
     mut io: Socket,
     out: &mut mpsc::UnboundedReceiver<Stanza>,
     events: &Tell<T, F>,
-) {
+) -> bool {
     let limits = Limits { bytes: 10 * 1024 * 1024, nodes: 512 * 1024, ..Limits::default() };
     let mut reader = StreamReader::new(limits);
     let mut buf = vec![0u8; 64 * 1024].into_boxed_slice();
@@ -183,7 +193,7 @@ async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
                     if online {
                         events.send(ClientEvent::Down).await;
                     }
-                    return;
+                    return online;
                 }
             }
         }
@@ -213,7 +223,7 @@ async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
                 _ => core.handle(Instant::now(), Input::Closed),
             },
             s = out.recv(), if online => {
-                let Some(s) = s else { return };
+                let Some(s) = s else { return online };
                 let _ = core.send(Instant::now(), s);
             }
             () = timer => core.handle(Instant::now(), Input::Tick),

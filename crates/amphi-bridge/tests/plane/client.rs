@@ -8,14 +8,26 @@ use std::time::{Duration, Instant};
 use amphi_bridge::transport::{Fingerprint as Signaled, LocalTransport, RemoteTransport, Setup};
 use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::config::Fingerprint;
-use str0m::media::{MediaKind, Mid, Pt};
+use str0m::format::{Codec, FormatParams};
+use str0m::media::{Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc};
+use str0m::rtp::{Extension, ExtensionValues, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
 
 pub(crate) const OPUS: u8 = 111;
 pub(crate) const VP8: u8 = 96;
 pub(crate) const VP8_RTX: u8 = 97;
+
+/// Numbers that a bridge or a focus gives to formats.
+#[derive(Clone, Copy)]
+pub(crate) struct Numbers {
+    pub(crate) vp8: u8,
+    pub(crate) rtx: u8,
+    pub(crate) transport_cc: u8,
+}
+
+/// Those of the tests that need no focus.
+pub(crate) const OWN: Numbers = Numbers { vp8: VP8, rtx: VP8_RTX, transport_cc: 3 };
 
 /// A packet that arrived.
 #[derive(Clone, Debug)]
@@ -63,6 +75,7 @@ pub(crate) type Loss = Box<dyn FnMut(&[u8]) -> bool>;
 pub(crate) struct Client {
     pub(crate) rtc: Rtc,
     socket: UdpSocket,
+    numbers: Numbers,
     pub(crate) address: SocketAddr,
     timeout: Instant,
     pub(crate) connected: bool,
@@ -79,21 +92,31 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new() -> Self {
+        Self::with(OWN)
+    }
+
+    pub(crate) fn with(numbers: Numbers) -> Self {
         let now = Instant::now();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
-        let mut rtc = RtcConfig::new()
+        let mut config = RtcConfig::new()
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, false)
-            .enable_vp8(true)
-            .set_reordering_size_video(0)
-            .build(now);
+            .clear_extension_map()
+            .set_extension(1, Extension::AudioLevel)
+            .set_extension(numbers.transport_cc, Extension::TransportSequenceNumber)
+            .set_reordering_size_video(0);
+        let [vp8, rtx] = [numbers.vp8, numbers.rtx].map(Pt::new_with_value);
+        let params = FormatParams::default();
+        config.codec_config().add_config(vp8, Some(rtx), Codec::Vp8, Frequency::NINETY_KHZ, None, params);
+        let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
         Self {
             rtc,
             socket,
+            numbers,
             address,
             timeout: now,
             connected: false,
@@ -339,7 +362,7 @@ impl Client {
                     payload.extend(encoding.ssrc.to_be_bytes());
                     payload.resize(900, n as u8);
                     let last = n + 1 == encoding.packets;
-                    let write = RtpWrite::new(Pt::new_with_value(VP8), encoding.seq.into(), time, now, payload);
+                    let write = RtpWrite::new(Pt::new_with_value(self.numbers.vp8), encoding.seq.into(), time, now, payload);
                     encoding.seq += 1;
                     let mut api = self.rtc.direct_api();
                     let stream = api.stream_tx(&Ssrc::from(encoding.ssrc)).unwrap();

@@ -76,6 +76,22 @@ impl VideoSlot {
         }
     }
 
+    /// Sends nothing more of a better encoding than that which is wanted: there is no room for it.
+    pub fn choke(&mut self, source: SourceId, layer: LayerIndex) {
+        let better = |it: StreamKey| it.source == source && it.target.encoding() > layer.encoding();
+        if self.subscription.current().is_some_and(better) {
+            self.subscription.switch_to(None);
+            // So that the switch is begun anew.
+            self.wanted = None;
+        }
+    }
+
+    /// Whether a packet is of what the slot shows: nobody needs one again that a keyframe of something else came after.
+    pub fn shows(&self, origin: &Origin) -> bool {
+        let of = |it: StreamKey| (it.source, it.target.encoding());
+        self.subscription.current().is_some_and(|it| of(it) == of(origin.stream))
+    }
+
     /// Whether something was ever sent.
     pub fn used(&self) -> bool {
         self.subscription.last_seq().is_some()
@@ -308,6 +324,9 @@ impl Receiver {
 
     /// Whether a packet that is asked for is to be sent again now.
     pub fn judge(&mut self, now: Instant, slot: usize, origin: &Origin, kept: Instant, bytes: usize) -> Verdict {
+        if !self.slots.get(slot).is_some_and(|slot| slot.shows(origin)) {
+            return Verdict::Outdated;
+        }
         let (rtt, rate) = (self.rtt(), self.bandwidth().unwrap_or(self.config.bwe.max));
         let config = self.config.retransmit;
         self.retransmitter.judge(&config, now, slot as u16, origin.out as u16, kept, bytes, rtt, rate)

@@ -12,15 +12,17 @@ pub struct RetransmitConfig {
     pub share: f64,
     /// The rate is taken to be at least this, in bit/s; default 200,000.
     pub min_rate: u64,
-    /// The share that was not used is saved for so long; default 1 s, so that the loss of a key picture is made good at once.
+    /// The share that was not used is saved for so long; default 250 ms. What is more would come too late over a path that just got thin.
     pub burst: Duration,
+    /// But so many bytes may always be saved; default 16,000, so that the loss of a key picture is made good at once.
+    pub burst_bytes: u32,
     /// RTX SSRCs with a counter; default 64. More are refused.
     pub max_ssrcs: usize,
 }
 
 impl Default for RetransmitConfig {
     fn default() -> Self {
-        Self { share: 0.5, min_rate: 200_000, burst: Duration::from_secs(1), max_ssrcs: 64 }
+        Self { share: 0.5, min_rate: 200_000, burst: Duration::from_millis(250), burst_bytes: 16_000, max_ssrcs: 64 }
     }
 }
 
@@ -33,6 +35,8 @@ pub enum Verdict {
     TooSoon,
     /// The receiver asks for more than its share.
     OverBudget,
+    /// The receiver is shown something else by now.
+    Outdated,
 }
 
 /// Times of the last retransmissions are kept in so many places.
@@ -97,7 +101,8 @@ impl Retransmitter {
         let per_second = config.share * rate.max(config.min_rate) as f64 / 8.0;
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = self.filled.max(now);
-        self.tokens = (self.tokens + per_second * elapsed).min(per_second * config.burst.as_secs_f64());
+        let most = (per_second * config.burst.as_secs_f64()).max(f64::from(config.burst_bytes));
+        self.tokens = (self.tokens + per_second * elapsed).min(most);
         if self.tokens < bytes as f64 {
             return Verdict::OverBudget;
         }
@@ -168,7 +173,7 @@ mod tests {
                 }
             }
         }
-        let (share, burst) = (RATE / 8 / 2 * 10, RATE / 8 / 2);
+        let (share, burst) = (RATE / 8 / 2 * 10, 16_000);
         assert!(bytes <= share + burst && bytes > share - 2400, "{bytes}");
     }
 

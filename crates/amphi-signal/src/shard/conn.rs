@@ -6,7 +6,7 @@ mod outgoing;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use amphi_room::{ConnId, Session};
 use amphi_stanza::{Condition, Frame, StreamReader};
@@ -65,6 +65,9 @@ enum Link {
     /// Over.
     Gone,
 }
+
+/// Streams that are kept for no longer than this, those of services, end when their time is over; others when they are looked at next.
+const EXACT: Duration = Duration::from_secs(15);
 
 /// A bound connection of a shard.
 pub(crate) struct Conn {
@@ -299,11 +302,20 @@ impl Conn {
         self.abort(shard, reason);
     }
 
-    fn hibernate(&self, shard: &Rc<Shard>) {
+    fn hibernate(self: &Rc<Self>, shard: &Rc<Shard>) {
         let patience = self.node.hibernation(&self.session.borrow(), shard.settings.hibernation);
         self.set_link(Link::Hibernated(Instant::now() + patience));
         *self.rest.borrow_mut() = Vec::new();
         shard.metrics.hibernated.inc();
+        if patience <= EXACT {
+            let (shard, me, epoch) = (shard.clone(), Rc::downgrade(self), self.epoch.get());
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(patience).await;
+                if let Some(conn) = me.upgrade().filter(|c| c.epoch.get() == epoch) {
+                    conn.end_from_outside(&shard, "not-resumed");
+                }
+            });
+        }
     }
 
     fn end_from_outside(&self, shard: &Shard, reason: &'static str) {

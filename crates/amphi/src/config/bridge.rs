@@ -12,7 +12,7 @@ use super::units::Span;
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BridgeFile {
-    /// Whether `all` in `roles` includes the bridge.
+    /// Whether there are bridges: `all` in `roles` includes one, and the focus uses those that announce themselves.
     pub enabled: bool,
     /// UDP port for media, on every address of `addresses`. 0 takes a free one.
     pub port: u16,
@@ -74,6 +74,8 @@ pub struct BridgeFile {
     pub drain: bool,
     /// Whether a bridge without a public address counts as ill.
     pub require_public_address: bool,
+    /// Main node: how long a bridge whose connection broke may take to come back; then its endpoints are moved to others.
+    pub resume_time: Span,
     /// Time between reports to the focus.
     pub presence_interval: Span,
     /// Silence after which an endpoint is given up.
@@ -121,6 +123,7 @@ impl Default for BridgeFile {
             loudest: 3,
             drain: false,
             require_public_address: false,
+            resume_time: Span::seconds(1),
             presence_interval: Span::seconds(5),
             inactive: Span::seconds(60),
             graceful_shutdown: Span::seconds(86_400),

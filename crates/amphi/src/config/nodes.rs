@@ -42,6 +42,8 @@ pub struct Host {
     pub login: Login,
     /// How long a broken client stream may be resumed.
     pub resume_time: Duration,
+    /// Accounts for which that is another time, by local part.
+    pub resume_of: Vec<(String, Duration)>,
 }
 
 /// A way to log in, with all it needs.
@@ -256,7 +258,10 @@ fn host(check: &mut Check<'_>, usual: &Usual<'_>, name: &str, key: &str, said: &
         None if name == usual.auth_domain => Duration::from_secs(15),
         None => check.file.limits.resume_time.0,
     };
-    Some(Host { name, login, resume_time })
+    // Whoever is on a bridge that died is moved when its stream cannot come back any more.
+    let bridge = || (check.file.bridge.user.clone(), check.file.bridge.resume_time.0);
+    let resume_of = if name == usual.auth_domain { vec![bridge()] } else { Vec::new() };
+    Some(Host { name, login, resume_time, resume_of })
 }
 
 fn token(check: &mut Check<'_>, key: &str, said: &HostFile) -> Option<TokenLogin> {

@@ -29,6 +29,8 @@ pub(super) struct Member {
     pub(super) class: Option<ClassId>,
     /// Version of the class and rung that were told to control.
     pub(super) rung: Option<(u32, u16)>,
+    /// What that rung costs in bit/s.
+    pub(super) cost: u64,
     /// Bandwidth to assume in place of the estimate.
     pub(super) assumed: Option<u64>,
     /// Audio that it does not get; none: what the conference says.
@@ -107,6 +109,7 @@ impl Members {
             receiver: None,
             class: None,
             rung: None,
+            cost: 0,
             assumed: None,
             skip: None,
             muted: (false, false),

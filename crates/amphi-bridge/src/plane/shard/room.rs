@@ -85,6 +85,9 @@ const WANTS: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// A keyframe that was asked for and did not help is asked for again.
 const AGAIN: Duration = Duration::from_millis(1_500);
+/// What costs so many times the bandwidth is not sent on while less is waited for: its packets would only keep the queue full that the keyframe
+/// of the less must pass.
+const CHOKED: u64 = 2;
 /// Streams of which nothing came for so long are forgotten.
 const STALE: Duration = Duration::from_secs(30);
 
@@ -184,10 +187,12 @@ impl Room {
         let Some(class) = member.class.and_then(|class| self.classes.get(&class)).cloned() else { return };
         let rewriting = member.media.ssrc_rewriting;
         let (id, told, member_stamp, assumed) = (member.id, member.rung, member.stamp, member.assumed);
+        let mut choked = false;
         let Some(receiver) = member.receiver.as_mut().filter(|_| member.media.accepts_video) else { return };
         let rung = match assumed.or(receiver.bandwidth()) {
             Some(bandwidth) => {
                 receiver.hysteresis.update(bandwidth);
+                choked = receiver.hysteresis.used().saturating_mul(CHOKED) < member.cost;
                 class.staircase.rung(receiver.hysteresis.used())
             }
             None => class.staircase.rungs.len().saturating_sub(1),
@@ -198,6 +203,7 @@ impl Room {
         }
         member.rung = Some(now_on);
         let step = class.staircase.rungs.get(rung);
+        member.cost = step.map_or(0, |it| it.bps);
         let demand = Demand { target: step.map_or(0, |it| it.bps), ideal: class.staircase.ideal_bps };
         receiver.bwe.set_demand(now, demand);
         let targets = step.map(|it| it.targets.clone()).unwrap_or_else(|| Arc::new([]));
@@ -214,6 +220,9 @@ impl Room {
             let Some((ssrc, rtx)) = ssrcs.filter(|_| known) else { continue };
             let Some(slot) = receiver.slot(ssrc, rtx) else { continue };
             taken.push(slot);
+            if choked {
+                receiver.slots[slot].choke(source, layer);
+            }
             self.want(now, receiver, place, member_stamp, slot, Some((source, layer)));
         }
         for slot in 0..receiver.slots.len() {
