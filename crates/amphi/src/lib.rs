@@ -8,4 +8,5 @@ pub mod import;
 pub mod logs;
 mod page;
 pub mod provision;
+mod site;
 pub mod wire;

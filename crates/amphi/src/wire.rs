@@ -26,7 +26,7 @@ use crate::config::{
     Certificate, Config, Focus, FocusAuthentication, FocusPlace, Host, Links, Live, Login, Muc, MucKind, NickRule,
     Node, Peer, Promotion, Service, TokenKey, WhereNode,
 };
-use crate::page;
+use crate::{page, site};
 
 /// How long clients get to hear of the end before their sockets close.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -139,10 +139,7 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         queue: (c.queue.enabled && c.visitors.enabled).then(|| queue(c)),
         queue_service: queue_service(c)?,
         cors_origins: c.listen.cors_origins.clone(),
-        routes: Some(page::routes(&page::About {
-            domain: c.domain.clone(),
-            muc: format!("{}.{}", c.muc_prefix, c.domain),
-        })),
+        routes: Some(pages(c)),
         addresses: AddressLimit {
             rate: c.limits.connects_per_address,
             burst: c.limits.connect_burst_per_address,
@@ -151,6 +148,23 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         metrics: c.metrics.enabled,
         name: "amphi".to_owned(),
     })
+}
+
+/// What people see: our page, or a stock application.
+fn pages(c: &Config) -> axum::Router {
+    let muc = format!("{}.{}", c.muc_prefix, c.domain);
+    let Some(web) = &c.web else { return page::routes(&page::About { domain: c.domain.clone(), muc }) };
+    let about = site::About {
+        domain: c.domain.clone(),
+        muc,
+        public_url: c.listen.public_url.clone(),
+        visitors: c.visitors.enabled,
+        queue: c.queue.enabled && c.visitors.enabled,
+        shard: c.announced[0].clone(),
+        region: c.announced[1].clone(),
+        more: web.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+    };
+    site::routes(web.root.clone(), about)
 }
 
 fn queue(c: &Config) -> QueueSettings {

@@ -362,7 +362,8 @@ impl Client {
                     payload.extend(encoding.ssrc.to_be_bytes());
                     payload.resize(900, n as u8);
                     let last = n + 1 == encoding.packets;
-                    let write = RtpWrite::new(Pt::new_with_value(self.numbers.vp8), encoding.seq.into(), time, now, payload);
+                    let write =
+                        RtpWrite::new(Pt::new_with_value(self.numbers.vp8), encoding.seq.into(), time, now, payload);
                     encoding.seq += 1;
                     let mut api = self.rtc.direct_api();
                     let stream = api.stream_tx(&Ssrc::from(encoding.ssrc)).unwrap();

@@ -219,19 +219,31 @@ impl Check<'_> {
             (plan.muc(), format!("{name}.meet.jitsi"))
         };
         let at = self.reach(node, node.s2s);
+        let refused = |why: &str| {
+            (
+                format!("{name} refuses links from {from} ({why}): the domain is not on its list"),
+                format!(
+                    "at {name} `domain` must be {}, `muc_prefix` {}, and [visitors] as planned; for Prosody add {from} to s2s_whitelist",
+                    plan.domain, plan.muc_prefix
+                ),
+            )
+        };
         match probe::server_stream(at, &from, &to).await {
+            Err(e) if format!("{e:#}").contains("policy-violation") => {
+                let (what, fix) = refused("policy-violation");
+                self.found.wrong(what, fix);
+            }
             Err(e) => self.found.wrong(
                 format!("links with {name}: {e:#}"),
-                format!("listen.s2s of {name} must be on port {}, and firewalls must let the other nodes in there; if the stream is \
-                         refused, domain or visitors.nodes of {name} name other domains", node.s2s),
+                format!(
+                    "listen.s2s of {name} must be on port {}, and firewalls must let the other nodes in there",
+                    node.s2s
+                ),
             ),
             Ok(stream) => {
-                match stream.refused {
-                    None => {}
-                    Some(why) => self.found.wrong(
-                        format!("{name} refuses links from {from} ({why}): the domain is not on its list"),
-                        format!("at {name} `domain` must be {} and [[visitors.nodes]] must be as planned; for Prosody add {from} to s2s_whitelist", plan.domain),
-                    ),
+                if let Some(why) = stream.refused {
+                    let (what, fix) = refused(&why);
+                    self.found.wrong(what, fix);
                 }
                 if Some(&stream.fingerprint) == self.certificate(name).as_ref() {
                     self.found.fine(format!("{name} shows the certificate that its peers pin"));

@@ -401,16 +401,8 @@ fn media(orders: &Receiver<Order>, seen: &Mutex<Seen>) {
                     let _ = answer.send(client.describe());
                     let (audio, video) = (Vec::new(), Vec::new());
                     let names = HashMap::new();
-                    now = Some(Media {
-                        client,
-                        publish,
-                        opened: false,
-                        published: false,
-                        read: 0,
-                        audio,
-                        video,
-                        names,
-                    });
+                    now =
+                        Some(Media { client, publish, opened: false, published: false, read: 0, audio, video, names });
                     let mut s = seen.lock().unwrap();
                     s.sessions += 1;
                     s.messages.clear();

@@ -29,9 +29,8 @@ impl Service {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
         // All are held until all are known, so that they differ.
-        let held: Vec<TcpListener> = (0..3 + bridges.len())
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<Result<_, _>>()?;
+        let held: Vec<TcpListener> =
+            (0..3 + bridges.len()).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
         let at: Vec<SocketAddr> = held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         drop(held);
         let http = bridges.iter().zip(&at[3..]).map(|(b, at)| ((*b).to_owned(), *at)).collect();
