@@ -55,7 +55,8 @@ impl Conditions {
         }
         if self.rate > 0 {
             let queue = if self.queue > 0 { self.queue } else { (self.rate * 3 / 80) as usize };
-            config = config.link(Bitrate::bps(self.rate), DataSize::bytes(i64::try_from(queue.max(3_000)).unwrap_or(i64::MAX)));
+            config = config
+                .link(Bitrate::bps(self.rate), DataSize::bytes(i64::try_from(queue.max(3_000)).unwrap_or(i64::MAX)));
         }
         config
     }
@@ -97,8 +98,7 @@ mod tests {
     fn conditions_are_read_from_a_line() {
         let it: Conditions = "delay=20ms jitter=5 loss=5% reorder=40 rate=400k,queue=30k".parse().unwrap();
         let ms = Duration::from_millis;
-        let want =
-            Conditions { delay: ms(20), jitter: ms(5), loss: 0.05, reorder: 40, rate: 400_000, queue: 30_000 };
+        let want = Conditions { delay: ms(20), jitter: ms(5), loss: 0.05, reorder: 40, rate: 400_000, queue: 30_000 };
         assert_eq!(it, want);
         assert_eq!("".parse(), Ok(Conditions::default()));
         for wrong in ["rate", "rate=x", "rate=-1", "speed=3", "loss=1e99"] {

@@ -42,7 +42,16 @@ fn run(args: &RunArgs) -> ExitCode {
             }
             tokio::select! {
                 () = app.over() => tracing::info!("The bridge has been shut down."),
-                _ = terminate.recv() => tracing::info!("Terminating."),
+                _ = terminate.recv() => if app.wind_down().await {
+                    tracing::info!("Terminating when the last endpoint has left; a second signal ends at once.");
+                    tokio::select! {
+                        () = app.over() => {}
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                } else {
+                    tracing::info!("Terminating.");
+                },
                 _ = interrupt.recv() => tracing::info!("Interrupted."),
             }
             app.drain().await;

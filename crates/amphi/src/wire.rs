@@ -37,6 +37,8 @@ pub struct App {
     pub url: Option<String>,
     server: Server,
     media: Option<Media>,
+    /// SIGTERM lets conferences on the bridge end first.
+    patient: bool,
 }
 
 impl App {
@@ -45,9 +47,10 @@ impl App {
         let url = config.url();
         let mut settings = settings(&config)?;
         let mut media = None;
+        let alone = settings.nodes.is_empty() && settings.focus.is_none();
+        let patient = alone && config.bridge.as_ref().is_some_and(|b| b.said.drain_on_term);
         if let Some(bridge) = &config.bridge {
-            let signaling = !settings.nodes.is_empty() || settings.focus.is_some();
-            let started = Media::start(bridge, !signaling).await?;
+            let started = Media::start(bridge, alone).await?;
             settings.routes = settings.routes.map(|page| page.merge(started.routes()));
             media = Some(started);
         }
@@ -60,7 +63,7 @@ impl App {
             fingerprint = %format_args!("sha256:{}", server.fingerprint()),
             "Started. Peers pin this fingerprint."
         );
-        Ok(Self { url, server, media })
+        Ok(Self { url, server, media, patient })
     }
 
     /// Ends everything: no new connections, the streams closed with a reason, within [`DRAIN`].
@@ -75,6 +78,17 @@ impl App {
             }
         };
         let _ = tokio::time::timeout(DRAIN, ended).await;
+    }
+
+    /// Whether the end waits for conferences: then it has begun, and [`Self::over`] tells when it is complete.
+    pub async fn wind_down(&self) -> bool {
+        match &self.media {
+            Some(media) if self.patient => {
+                media.wind_down().await;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Waits until the bridge says that the process may end: after a shutdown that was asked for over HTTP.
@@ -233,7 +247,7 @@ fn front(c: &Config) -> anyhow::Result<Option<FrontServer>> {
     let mut there = HashMap::new();
     for v in &c.visitors.nodes {
         if let WhereNode::Elsewhere { front: Some(addr), .. } = &v.place {
-            there.insert(v.name.clone(), *addr);
+            there.insert(v.name.clone(), addr.clone());
         }
     }
     Ok(Some(FrontServer {

@@ -210,7 +210,8 @@ impl Browser {
 
     /// Prepares to send all that its cameras and its microphone have.
     pub(crate) fn declare(&mut self) {
-        let video: Vec<_> = self.cameras.iter().flat_map(|it| &it.encodings).map(|it| (it.ssrc, Some(it.rtx))).collect();
+        let video: Vec<_> =
+            self.cameras.iter().flat_map(|it| &it.encodings).map(|it| (it.ssrc, Some(it.rtx))).collect();
         let audio = self.microphone.iter().map(|it| (it.ssrc, None));
         let all = video.into_iter().map(|it| (it, MediaKind::Video));
         for ((ssrc, rtx), kind) in all.chain(audio.map(|it| (it, MediaKind::Audio))).collect::<Vec<_>>() {
@@ -225,7 +226,8 @@ impl Browser {
 
     /// What it sees of a source.
     pub(crate) fn screen(&self, source: &str) -> &Screen {
-        let (ssrc, ..) = self.sources.get(source).unwrap_or_else(|| panic!("{source} was not mapped for {}", self.name));
+        let (ssrc, ..) =
+            self.sources.get(source).unwrap_or_else(|| panic!("{source} was not mapped for {}", self.name));
         &self.screens[ssrc]
     }
 
@@ -280,7 +282,8 @@ impl Browser {
         while let Some(datagram) = self.down.pop(now) {
             let Ok(contents) = datagram.as_slice().try_into() else { continue };
             let source = self.bridge.unwrap();
-            let input = Input::Receive(now, Receive { proto: Protocol::Udp, source, destination: self.address, contents });
+            let input =
+                Input::Receive(now, Receive { proto: Protocol::Udp, source, destination: self.address, contents });
             if self.rtc.is_alive() && self.rtc.accepts(&input) {
                 let _ = self.rtc.handle_input(input);
             }

@@ -305,10 +305,7 @@ impl Camera {
         let count = size.div_ceil(PACKET).max(1);
         let payloads = (0..count).map(|at| {
             // Aggregation header: continues, goes on, number of elements, new sequence.
-            let header = u8::from(at > 0) << 7
-                | u8::from(at + 1 < count) << 6
-                | 1 << 4
-                | u8::from(key && at == 0) << 3;
+            let header = u8::from(at > 0) << 7 | u8::from(at + 1 < count) << 6 | 1 << 4 | u8::from(key && at == 0) << 3;
             let mut p = vec![header];
             p.resize((size / count).max(20), at as u8);
             p

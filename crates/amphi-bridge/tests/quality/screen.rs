@@ -112,7 +112,8 @@ fn parse(piece: &Piece) -> Option<Parsed> {
 fn last_bits(d: &[u8]) -> u16 {
     // 24 bits of the mandatory part, 5 flags, 11 of offset and targets, 10 of layers, 30 of indications, 25 of differences, 22 of chains, 1 + 16.
     let at = 24 + 5 + 11 + 10 + 30 + (1 + 6 + 6 + 6 + 6) + 22 + 1 + 16;
-    (0..16).fold(0, |all, n| all << 1 | u16::from(d.get((at + n) / 8).copied().unwrap_or(0) >> (7 - (at + n) % 8) & 1)) + 1
+    (0..16).fold(0, |all, n| all << 1 | u16::from(d.get((at + n) / 8).copied().unwrap_or(0) >> (7 - (at + n) % 8) & 1))
+        + 1
 }
 
 impl Screen {

@@ -161,7 +161,8 @@ impl World {
     pub(crate) fn signal(&mut self, who: usize) {
         let it = &mut self.people[who];
         it.declare();
-        let sources: String = it.cameras.iter().map(Camera::signaled).chain(it.microphone.iter().map(Microphone::signaled)).collect();
+        let sources: String =
+            it.cameras.iter().map(Camera::signaled).chain(it.microphone.iter().map(Microphone::signaled)).collect();
         let xml = format!("<endpoint id='{}'><sources>{sources}</sources></endpoint>", it.name);
         self.modify(&xml);
     }
@@ -213,7 +214,8 @@ impl World {
         let begin = Instant::now();
         while !done(self) {
             if begin.elapsed() > Duration::from_secs(seconds) {
-                let last: Vec<_> = self.people.iter().map(|it| it.messages.iter().rev().take(6).collect::<Vec<_>>()).collect();
+                let last: Vec<_> =
+                    self.people.iter().map(|it| it.messages.iter().rev().take(6).collect::<Vec<_>>()).collect();
                 panic!("not in time: {what}; {:#?}; {last:#?}", self.counters());
             }
             self.step();

@@ -179,8 +179,8 @@ pub enum WhereNode {
     },
     /// Another process.
     Elsewhere {
-        /// Its HTTP.
-        front: Option<SocketAddr>,
+        /// Its HTTP: host and port.
+        front: Option<String>,
         /// Where it takes server streams.
         s2s: Peer,
         /// Where the focus logs in: host and port.

@@ -87,6 +87,12 @@ impl Reader {
         Some(c)
     }
 
+    fn skip(&mut self, count: usize) {
+        for _ in 0..count {
+            self.next();
+        }
+    }
+
     fn starts_with(&self, text: &str) -> bool {
         text.chars().enumerate().all(|(n, c)| self.rest.get(self.at + n) == Some(&c))
     }
@@ -269,12 +275,12 @@ impl Reader {
 
     fn quoted(&mut self) -> Result<String, HoconError> {
         if self.starts_with("\"\"\"") {
-            (0..3).for_each(|_| drop(self.next()));
+            self.skip(3);
             let mut text = String::new();
             while !self.starts_with("\"\"\"") {
                 text.push(self.next().ok_or_else(|| self.wrong("a text has no end"))?);
             }
-            (0..3).for_each(|_| drop(self.next()));
+            self.skip(3);
             return Ok(text);
         }
         self.next();
