@@ -197,10 +197,10 @@ def metrics():
     """Names that our sources register, as Prometheus shows them."""
     signal = (ROOT / "crates/amphi-signal/src/metrics.rs").read_text()
     names = {f"amphi_{name}" for name in re.findall(r'register\(\s*"(\w+)"', signal)}
-    for file in (ROOT / "crates/amphi-bridge/src").rglob("*.rs"):
-        for name in re.findall(r'"([a-z][a-z0-9_]+)"', file.read_text()):
-            # Counters of the media plane get a prefix of their own.
-            names |= {f"jitsi_jvb_{name}", f"jitsi_jvb_media_{name}"}
+    for file in (ROOT / "crates/amphi-bridge/src/control").rglob("*.rs"):
+        names |= {f"jitsi_jvb_{name}" for name in re.findall(r'"([a-z][a-z0-9_]+)"', file.read_text())}
+    counters = (ROOT / "crates/amphi-bridge/src/plane/stats.rs").read_text()
+    names |= {f"jitsi_jvb_media_{name}" for name in re.findall(r"^\s+(\w+),$", counters, re.MULTILINE)}
     return names
 
 
