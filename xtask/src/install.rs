@@ -60,12 +60,16 @@ pub(crate) fn npm_in(folder: PathBuf) -> anyhow::Result<PathBuf> {
 
 /// A Python with the packages of the interop tests.
 pub(crate) fn python() -> anyhow::Result<PathBuf> {
+    python_of("interop-python", &root().join("tests/interop/python/requirements.txt"))
+}
+
+/// A Python of its own, below the target folder, with the packages of a list.
+pub(crate) fn python_of(name: &str, wanted: &Path) -> anyhow::Result<PathBuf> {
     debian("python3", &["python3", "python3-venv"])?;
-    let folder = target_dir().join("interop-python");
+    let folder = target_dir().join(name);
     let python = folder.join("bin/python");
-    let wanted = root().join("tests/interop/python/requirements.txt");
     let mark = folder.join("requirements.txt");
-    if is_newer(&mark, &wanted) {
+    if is_newer(&mark, wanted) {
         return Ok(python);
     }
     println!("making a Python environment in {}", folder.display());
@@ -85,11 +89,11 @@ pub(crate) fn python() -> anyhow::Result<PathBuf> {
         }
     }
     let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&wanted);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(wanted);
     if !teed(pip)?.0 {
         bail!("pip could not install {}", wanted.display());
     }
-    std::fs::copy(&wanted, &mark).context("the mark of a finished environment")?;
+    std::fs::copy(wanted, &mark).context("the mark of a finished environment")?;
     Ok(python)
 }
 

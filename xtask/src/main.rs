@@ -1,7 +1,8 @@
 //! The project's chores. `cargo xtask test` installs what the tests need and runs them all; `cargo xtask check` is the fast
-//! part of it, for while one works, `cargo xtask interop` the part with foreign clients and servers, and `cargo xtask browser` the
+//! part of it, for while one works, `cargo xtask interop` the part with foreign clients and servers, `cargo xtask deploy` the lints of packages, and `cargo xtask browser` the
 //! part with a browser. `cargo xtask run` builds the page and the server and starts it; `cargo xtask page` builds the page alone.
 
+mod deploy;
 mod install;
 mod interop;
 mod licences;
@@ -34,10 +35,11 @@ fn main() -> ExitCode {
             interop::build_and_run(&mut tally);
             Ok(tally)
         }
+        "deploy" => deploy(),
         "page" => page::build().map(|()| Tally::default()),
         "browser" => browser(),
         "test" => test(),
-        _ => bail!("usage: cargo xtask run | page | check | licences | interop | browser | test"),
+        _ => bail!("usage: cargo xtask run | page | check | licences | deploy | interop | browser | test"),
     });
     match outcome {
         Ok(_) if task == "page" => ExitCode::SUCCESS,
@@ -81,6 +83,14 @@ fn browser() -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
+/// What is installed elsewhere: image, packages, chart, and what `amphi provision` writes.
+fn deploy() -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    tally.step("deploy: the server", cargo(&["build", "--package", "amphi"]));
+    deploy::lint(&mut tally);
+    Ok(tally)
+}
+
 /// Format, lints, unit tests, licences.
 fn check() -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
@@ -108,6 +118,7 @@ fn test() -> anyhow::Result<Tally> {
     tally.step("documentation", documentation);
     licences::check(&mut tally);
     // The tests of the server have built it; building it alone would build its dependencies again, with other features.
+    deploy::lint(&mut tally);
     interop::run(&mut tally);
     page::browser_tests(&mut tally);
     Ok(tally)

@@ -63,7 +63,7 @@ pub(crate) async fn handle(State(http): State<Arc<Http>>, peer: Option<Extension
     };
     let node = match target {
         Some(Target::Here(n)) => n.clone(),
-        Some(Target::There(addr)) => return forward(&addr.to_string(), &uri.to_string(), &headers, bytes).await,
+        Some(Target::There(addr)) => return forward(addr, &uri.to_string(), &headers, bytes).await,
         None => return answer(terminate_body(BoshCondition::HostUnknown)),
     };
     let Ok(body) = Stanza::parse(bytes, &gate.config.limits) else {

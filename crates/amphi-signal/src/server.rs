@@ -110,8 +110,8 @@ pub struct FrontServer {
     pub settings: FrontSettings,
     /// HTTPS.
     pub tls: bool,
-    /// Fronts of nodes elsewhere, by name; `main` is the main node.
-    pub there: HashMap<String, SocketAddr>,
+    /// Fronts of nodes elsewhere, as host and port, by name; `main` is the main node.
+    pub there: HashMap<String, String>,
 }
 
 /// Everything a process runs.
@@ -319,9 +319,12 @@ impl Server {
         };
 
         let there = settings.front.as_ref().map(|f| f.there.clone()).unwrap_or_default();
-        let mut vnodes: HashMap<String, Target> =
-            there.iter().filter(|(n, _)| *n != "main").map(|(n, a)| (n.clone(), Target::There(*a))).collect();
-        let mut main = there.get("main").map(|a| Target::There(*a));
+        let mut vnodes: HashMap<String, Target> = there
+            .iter()
+            .filter(|(n, _)| *n != "main")
+            .map(|(n, a)| (n.clone(), Target::There(a.as_str().into())))
+            .collect();
+        let mut main = there.get("main").map(|a| Target::There(a.as_str().into()));
         for node in &order {
             if node.rooms.main().is_some() {
                 main = Some(Target::Here(node.clone()));

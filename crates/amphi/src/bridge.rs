@@ -140,6 +140,11 @@ impl Media {
         self.handle.over().await;
     }
 
+    /// Begins a graceful shutdown: nobody new comes, and [`Self::over`] returns when the last endpoint has left.
+    pub(crate) async fn wind_down(&self) {
+        self.handle.shutdown(true).await;
+    }
+
     /// Leaves the breweries.
     pub(crate) async fn leave(&self) {
         self.handle.leave().await;

@@ -8,6 +8,8 @@ use amphi_load::LoadArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigError, Layers, Mistake, Place, reference};
+use crate::import::ImportArgs;
+use crate::provision::ProvisionArgs;
 
 /// Exit code for a wrong configuration.
 pub const EXIT_CONFIG: u8 = 78;
@@ -34,6 +36,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Print the fingerprint of this server's certificate, for its peers to pin; makes the certificate if there is none yet
     Fingerprint(RunArgs),
+    /// Write what a deployment on one host or many needs, or check one that runs
+    Provision(ProvisionArgs),
     /// Load a server, this one or a stock one, and measure
     Load(LoadArgs),
     /// Print the version
@@ -52,6 +56,8 @@ pub enum ConfigCommand {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
+    /// Write our configuration from what a Jitsi deployment has: a jicofo.conf, the .env of its containers
+    Import(ImportArgs),
     /// Print the reference of all keys, in Markdown
     Reference,
 }
@@ -110,6 +116,13 @@ impl ConfigCommand {
                     ExitCode::SUCCESS
                 }
                 Err(error) => refused(&error),
+            },
+            Self::Import(args) => match args.run() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("amphi: {error:#}");
+                    ExitCode::FAILURE
+                }
             },
             Self::Reference => {
                 print!("{}", reference::markdown());

@@ -4,6 +4,9 @@
 mod bridge;
 pub mod cli;
 pub mod config;
+pub mod import;
 pub mod logs;
 mod page;
+pub mod provision;
+mod site;
 pub mod wire;

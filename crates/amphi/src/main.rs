@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Config(command) => command.run(),
         Command::Fingerprint(args) => fingerprint(&args),
+        Command::Provision(args) => args.run(),
         Command::Load(args) => amphi_load::run(&args).unwrap_or_else(failed),
         Command::Version => {
             println!("amphi {}", env!("CARGO_PKG_VERSION"));
@@ -41,7 +42,16 @@ fn run(args: &RunArgs) -> ExitCode {
             }
             tokio::select! {
                 () = app.over() => tracing::info!("The bridge has been shut down."),
-                _ = terminate.recv() => tracing::info!("Terminating."),
+                _ = terminate.recv() => if app.wind_down().await {
+                    tracing::info!("Terminating when the last endpoint has left; a second signal ends at once.");
+                    tokio::select! {
+                        () = app.over() => {}
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                } else {
+                    tracing::info!("Terminating.");
+                },
                 _ = interrupt.recv() => tracing::info!("Interrupted."),
             }
             app.drain().await;

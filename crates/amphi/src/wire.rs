@@ -17,16 +17,16 @@ use amphi_signal::{
 };
 use amphi_stanza::{FullJid, Limits};
 use amphi_xmpp::client::{ClientConfig, Credentials};
-use amphi_xmpp::services::Identity;
+use amphi_xmpp::services::{self, ExternalService, Identity};
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
 use crate::bridge::Media;
 use crate::config::{
     Certificate, Config, Focus, FocusAuthentication, FocusPlace, Host, Links, Live, Login, Muc, MucKind, NickRule,
-    Node, Peer, Promotion, TokenKey, WhereNode,
+    Node, Peer, Promotion, Service, TokenKey, WhereNode,
 };
-use crate::page;
+use crate::{page, site};
 
 /// How long clients get to hear of the end before their sockets close.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -37,6 +37,8 @@ pub struct App {
     pub url: Option<String>,
     server: Server,
     media: Option<Media>,
+    /// SIGTERM lets conferences on the bridge end first.
+    patient: bool,
 }
 
 impl App {
@@ -45,9 +47,10 @@ impl App {
         let url = config.url();
         let mut settings = settings(&config)?;
         let mut media = None;
+        let alone = settings.nodes.is_empty() && settings.focus.is_none();
+        let patient = alone && config.bridge.as_ref().is_some_and(|b| b.said.drain_on_term);
         if let Some(bridge) = &config.bridge {
-            let signaling = !settings.nodes.is_empty() || settings.focus.is_some();
-            let started = Media::start(bridge, !signaling).await?;
+            let started = Media::start(bridge, alone).await?;
             settings.routes = settings.routes.map(|page| page.merge(started.routes()));
             media = Some(started);
         }
@@ -60,7 +63,7 @@ impl App {
             fingerprint = %format_args!("sha256:{}", server.fingerprint()),
             "Started. Peers pin this fingerprint."
         );
-        Ok(Self { url, server, media })
+        Ok(Self { url, server, media, patient })
     }
 
     /// Ends everything: no new connections, the streams closed with a reason, within [`DRAIN`].
@@ -75,6 +78,17 @@ impl App {
             }
         };
         let _ = tokio::time::timeout(DRAIN, ended).await;
+    }
+
+    /// Whether the end waits for conferences: then it has begun, and [`Self::over`] tells when it is complete.
+    pub async fn wind_down(&self) -> bool {
+        match &self.media {
+            Some(media) if self.patient => {
+                media.wind_down().await;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Waits until the bridge says that the process may end: after a shutdown that was asked for over HTTP.
@@ -139,10 +153,7 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         queue: (c.queue.enabled && c.visitors.enabled).then(|| queue(c)),
         queue_service: queue_service(c)?,
         cors_origins: c.listen.cors_origins.clone(),
-        routes: Some(page::routes(&page::About {
-            domain: c.domain.clone(),
-            muc: format!("{}.{}", c.muc_prefix, c.domain),
-        })),
+        routes: Some(pages(c)),
         addresses: AddressLimit {
             rate: c.limits.connects_per_address,
             burst: c.limits.connect_burst_per_address,
@@ -151,6 +162,23 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         metrics: c.metrics.enabled,
         name: "amphi".to_owned(),
     })
+}
+
+/// What people see: our page, or a stock application.
+fn pages(c: &Config) -> axum::Router {
+    let muc = format!("{}.{}", c.muc_prefix, c.domain);
+    let Some(web) = &c.web else { return page::routes(&page::About { domain: c.domain.clone(), muc }) };
+    let about = site::About {
+        domain: c.domain.clone(),
+        muc,
+        public_url: c.listen.public_url.clone(),
+        visitors: c.visitors.enabled,
+        queue: c.queue.enabled && c.visitors.enabled,
+        shard: c.announced[0].clone(),
+        region: c.announced[1].clone(),
+        more: web.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+    };
+    site::routes(web.root.clone(), about)
 }
 
 fn queue(c: &Config) -> QueueSettings {
@@ -219,7 +247,7 @@ fn front(c: &Config) -> anyhow::Result<Option<FrontServer>> {
     let mut there = HashMap::new();
     for v in &c.visitors.nodes {
         if let WhereNode::Elsewhere { front: Some(addr), .. } = &v.place {
-            there.insert(v.name.clone(), *addr);
+            there.insert(v.name.clone(), addr.clone());
         }
     }
     Ok(Some(FrontServer {
@@ -333,7 +361,7 @@ fn node(
                 identities: identities.clone(),
                 features: Vec::new(),
                 announce: people && !identities.is_empty(),
-                external: Vec::new(),
+                external: external(c),
                 resume: h.resume_time,
                 resume_of: h.resume_of.clone(),
             })
@@ -453,6 +481,7 @@ fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
         hosts: n.hosts.iter().map(|h| h.name.clone()).filter(|h| *h != n.domain).collect(),
         mucs,
         admins: n.admins.iter().cloned().collect(),
+        services: services(c),
         limits: RoomLimits {
             history: c.limits.history as usize,
             audience_chat: ChatBudget {
@@ -465,6 +494,36 @@ fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
         },
         ..NodeConfig::default()
     }
+}
+
+/// STUN and TURN for the answer to XEP-0215.
+fn external(c: &Config) -> Vec<ExternalService> {
+    let service = |s: &Service| ExternalService {
+        ty: s.kind.to_owned(),
+        transport: Some(s.transport.to_owned()),
+        host: s.host.clone(),
+        port: Some(s.port),
+        credentials: match &s.secret {
+            Some(secret) => {
+                services::Credentials::Secret { secret: secret.expose_secret().to_owned(), ttl: s.ttl, user: None }
+            }
+            None => services::Credentials::None,
+        },
+    };
+    c.services.iter().map(service).collect()
+}
+
+/// The same for the metadata of rooms.
+fn services(c: &Config) -> Vec<amphi_room::ExternalService> {
+    let service = |s: &Service| amphi_room::ExternalService {
+        kind: s.kind.to_owned(),
+        transport: Some(s.transport.to_owned()),
+        host: s.host.clone(),
+        port: s.port,
+        secret: s.secret.as_ref().map(|secret| secret.expose_secret().to_owned()),
+        ttl: s.ttl.as_secs(),
+    };
+    c.services.iter().map(service).collect()
 }
 
 trait MapTokens {

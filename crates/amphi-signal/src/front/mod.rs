@@ -37,8 +37,8 @@ use head::{Head, Prefixed};
 pub(crate) enum Target {
     /// In this process.
     Here(Arc<Node>),
-    /// By the HTTP front of another process.
-    There(SocketAddr),
+    /// By the HTTP front of another process, at a host and port. A name is looked up for each connection: it may move.
+    There(Arc<str>),
 }
 
 /// Settings of the front.
@@ -214,10 +214,11 @@ impl Front {
     /// Opens a connection of the visitor queue. It gets a task of its own, so that this one ends.
     async fn enqueue(&self, mut socket: Socket, endpoint: Endpoint, head: Head, mut buf: BytesMut) {
         let Some(queue) = self.visitors.clone() else {
-            if let Some(Target::There(addr)) = self.main {
+            if let Some(Target::There(addr)) = &self.main {
+                let addr = addr.clone();
                 let metrics = self.metrics.clone();
                 tokio::spawn(async move {
-                    if let Err(e) = tunnel(socket, addr, &buf).await {
+                    if let Err(e) = tunnel(socket, &addr, &buf).await {
                         metrics.refuse("forward");
                         tracing::debug!(error = %e, "Forwarding a connection of the visitor queue failed.");
                     }
@@ -286,7 +287,7 @@ impl Front {
             Some(Target::Here(node)) => node.clone(),
             Some(Target::There(addr)) => {
                 drop(turn);
-                if let Err(e) = tunnel(socket, *addr, &buf).await {
+                if let Err(e) = tunnel(socket, addr, &buf).await {
                     self.metrics.refuse("forward");
                     tracing::debug!(error = %e, node = params.vnode, "Forwarding a WebSocket failed.");
                 }
@@ -435,7 +436,7 @@ impl Socket {
 }
 
 /// Copies bytes both ways between a client and another front; `sent` is what the client has said already.
-async fn tunnel(socket: Socket, to: SocketAddr, sent: &[u8]) -> io::Result<()> {
+async fn tunnel(socket: Socket, to: &str, sent: &[u8]) -> io::Result<()> {
     let mut upstream = TcpStream::connect(to).await?;
     upstream.set_nodelay(true)?;
     upstream.write_all(sent).await?;

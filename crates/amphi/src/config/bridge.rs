@@ -74,6 +74,9 @@ pub struct BridgeFile {
     pub loudest: u32,
     /// Whether the focus is told to place nothing new here.
     pub drain: bool,
+    /// Whether SIGTERM lets conferences end first, for `graceful_shutdown` at most; a second signal ends the process. Only in a process of
+    /// its own.
+    pub drain_on_term: bool,
     /// Whether a bridge without a public address counts as ill.
     pub require_public_address: bool,
     /// Main node: how long a bridge whose connection broke may take to come back; then its endpoints are moved to others.
@@ -125,6 +128,7 @@ impl Default for BridgeFile {
             egress_mbps: None,
             loudest: 3,
             drain: false,
+            drain_on_term: false,
             require_public_address: false,
             resume_time: Span::seconds(1),
             presence_interval: Span::seconds(5),

@@ -92,6 +92,8 @@ impl Check<'_> {
             media: self.media(),
             brewery,
             bridge,
+            services: self.services(),
+            web: self.web(),
             limits: file.limits.clone(),
             log: file.log.clone(),
             metrics: file.metrics.clone(),
@@ -244,7 +246,7 @@ impl Check<'_> {
         };
         let address = self.host_port(&format!("{key}.s2s"), s2s)?;
         let fingerprint = self.fingerprint(&format!("{key}.fingerprint"), node.fingerprint.as_deref());
-        let front = node.front.as_ref().and_then(|text| self.address(&format!("{key}.front"), text));
+        let front = node.front.as_ref().and_then(|text| self.host_port(&format!("{key}.front"), text));
         let c2s = node.c2s.as_ref().and_then(|text| self.host_port(&format!("{key}.c2s"), text));
         if roles.front && node.front.is_none() {
             self.wrong(key, format!("node {} is elsewhere, so the front needs its front address", node.name));

@@ -18,6 +18,8 @@ use super::media::MediaFile;
 use super::nodes::Node;
 use super::queue::QueueFile;
 use super::secret::Password;
+use super::services::Service;
+use super::web::Web;
 
 /// A configuration that holds together.
 #[derive(Clone, Debug)]
@@ -60,6 +62,10 @@ pub struct Config {
     pub brewery: Option<BareJid>,
     /// The media bridge, when this process runs it.
     pub bridge: Option<Bridge>,
+    /// STUN and TURN servers.
+    pub services: Vec<Service>,
+    /// The stock web application.
+    pub web: Option<Web>,
     /// Bounds on peers.
     pub limits: LimitsFile,
     /// Log output.
@@ -173,8 +179,8 @@ pub enum WhereNode {
     },
     /// Another process.
     Elsewhere {
-        /// Its HTTP.
-        front: Option<SocketAddr>,
+        /// Its HTTP: host and port.
+        front: Option<String>,
         /// Where it takes server streams.
         s2s: Peer,
         /// Where the focus logs in: host and port.

@@ -12,7 +12,9 @@ use super::hosts::{HostFile, MucFile};
 use super::limits::LimitsFile;
 use super::media::MediaFile;
 use super::queue::QueueFile;
+use super::services::ServiceFile;
 use super::visitors::VisitorsFile;
+use super::web::WebFile;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -56,6 +58,10 @@ pub struct File {
     /// ones are `<muc_prefix>.<domain>` and `internal.auth.<domain>` on the main node, `<muc_prefix>.<node>.meet.jitsi` on each
     /// visitor node.
     pub mucs: Vec<MucFile>,
+    /// STUN and TURN servers that clients are told of.
+    pub services: Vec<ServiceFile>,
+    /// A stock web application instead of our page.
+    pub web: WebFile,
     /// The audience: its nodes, and who may come back from it.
     pub visitors: VisitorsFile,
     /// Where visitors wait until their meeting is live.
@@ -94,6 +100,8 @@ impl Default for File {
             tls: TlsFile::default(),
             hosts: Vec::new(),
             mucs: Vec::new(),
+            services: Vec::new(),
+            web: WebFile::default(),
             visitors: VisitorsFile::default(),
             queue: QueueFile::default(),
             focus: FocusFile::default(),

@@ -20,10 +20,12 @@ pub mod reference;
 mod scalars;
 mod schema;
 mod secret;
+mod services;
 #[cfg(test)]
 mod tests;
 mod units;
 mod visitors;
+mod web;
 
 pub use bridge::{BridgeFile, BridgeLoginFile};
 pub use bridge_check::{Bridge, BridgeLogin, BridgePlace};
@@ -38,5 +40,7 @@ pub use media::{BridgeStrategy, BridgeTopology, MediaFile};
 pub use nodes::{Account, Host, Login, Muc, Node, TokenKey, TokenLogin};
 pub use queue::QueueFile;
 pub use secret::Password;
+pub use services::{Service, ServiceFile, ServiceKind, Transport};
 pub use units::{BadUnit, Size, Span};
 pub use visitors::{NodeFile, VisitorsFile};
+pub use web::{Web, WebFile};

@@ -53,7 +53,7 @@ impl Default for VisitorsFile {
 pub struct NodeFile {
     /// One label, such as `v1`; the node's domain is `<name>.meet.jitsi`.
     pub name: String,
-    /// Node elsewhere: where the front forwards its WebSocket and BOSH requests, as `address:port`.
+    /// Node elsewhere: where the front forwards its WebSocket and BOSH requests, as `host:port`.
     pub front: Option<String>,
     /// Node elsewhere: where it takes server streams, as `host:port`.
     pub s2s: Option<String>,

@@ -1,0 +1,189 @@
+//! A deployment as `amphi provision` writes it, started as its page says, on ports of its own: the check is content while everything
+//! runs, and names what does not.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+struct Deployment {
+    folder: PathBuf,
+    running: Vec<(String, Child)>,
+}
+
+impl Deployment {
+    fn new(name: &str, line: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        let me = Self { folder, running: Vec::new() };
+        let offset = free_offset().to_string();
+        let mut command = amphi(Path::new("."));
+        command.arg("provision").args(line.split(' ')).args(["--port-offset", &offset, "--out"]).arg(&me.folder);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", words(&output));
+        me
+    }
+
+    fn start(&mut self, node: &str, settings: &[&str]) {
+        let log = std::fs::File::create(self.folder.join(format!("{node}.log"))).unwrap();
+        let mut command = amphi(&self.folder.join("nodes").join(node));
+        command.args(["run", "--config", "amphi.toml"]).stdout(log.try_clone().unwrap()).stderr(log);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        self.running.push((node.to_owned(), command.spawn().unwrap()));
+    }
+
+    fn kill(&mut self, node: &str) {
+        let at = self.running.iter().position(|(name, _)| name == node).unwrap();
+        let (_, mut child) = self.running.remove(at);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn check(&self) -> Output {
+        amphi(Path::new(".")).args(["provision", "--check", "--out"]).arg(&self.folder).output().unwrap()
+    }
+
+    /// Checks until the outcome is as wanted; nodes take a moment to find each other, and to miss each other.
+    fn until(&self, what: &str, wanted: impl Fn(&Output) -> bool) -> String {
+        let end = Instant::now() + Duration::from_secs(90);
+        loop {
+            let output = self.check();
+            if wanted(&output) {
+                return words(&output);
+            }
+            let log = |node: &str| std::fs::read_to_string(self.folder.join(format!("{node}.log"))).unwrap_or_default();
+            assert!(Instant::now() < end, "{what}: {}\nmain: {}\nv2: {}", words(&output), log("main"), log("v2"));
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn amphi(at: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_amphi"));
+    command.current_dir(at).stdin(Stdio::null());
+    command
+}
+
+fn words(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// An offset with which every port of the deployments here is free.
+fn free_offset() -> u16 {
+    let tcp = [5222, 5269, 5280, 8888, 8080, 52_221, 52_222, 52_691, 52_692, 52_801, 52_802, 8901, 8902];
+    for _ in 0..200 {
+        let offset = 1000 + rand::random::<u16>() % 11_000;
+        let held: Result<Vec<TcpListener>, _> =
+            tcp.iter().map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port + offset))).collect();
+        if held.is_ok() && UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 10_000 + offset)).is_ok() {
+            return offset;
+        }
+    }
+    panic!("no free ports");
+}
+
+#[test]
+fn a_provisioned_deployment_holds_meetings_and_the_check_names_what_breaks() {
+    let mut deployment = Deployment::new("provisioned", "--domain meet.example.com --visitors 2 --bridges 1");
+    for node in ["main", "v1", "v2", "bridge1"] {
+        deployment.start(node, &[]);
+    }
+    let words = deployment.until("all runs", |o| o.status.success());
+    for fine in [
+        "somebody joined a meeting on stage",
+        "somebody joined the audience on v",
+        "the link between main and v2 is up",
+        "bridge1 is in the brewery",
+        "v1 shows the certificate that its peers pin",
+        "focus may log in at v2",
+    ] {
+        assert!(words.contains(fine), "{fine} is missing: {words}");
+    }
+
+    let told = |wrong: &'static str| move |o: &Output| o.status.code() == Some(1) && self::words(o).contains(wrong);
+    deployment.kill("v2");
+    let words = deployment.until("a dead node", told("WRONG  v2: nothing listens on 127.0.0.1:"));
+    assert!(words.contains("systemctl status amphi@v2"), "{words}");
+    deployment.start("v2", &["tls.certificate=../v1/tls/certificate.pem", "tls.key=../v1/tls/key.pem"]);
+    deployment.until("another certificate", told("WRONG  v2 shows the certificate sha256:"));
+    deployment.kill("v2");
+    deployment.start("v2", &["focus.password_file=../bridge1/jvb.password"]);
+    deployment.until(
+        "another password",
+        told("WRONG  focus cannot log in at v2: focus@auth.meet.jitsi is refused (not-authorized)"),
+    );
+    deployment.kill("v2");
+    deployment.start("v2", &["muc_prefix=muc"]);
+    deployment
+        .until("a domain that is not on the list", told("WRONG  v2 refuses links from conference.meet.example.com"));
+    deployment.kill("v2");
+    deployment.start("v2", &["listen.s2s=off"]);
+    deployment.until("no server streams", told("WRONG  links with v2: nothing listens on"));
+    deployment.kill("v2");
+    deployment.start("v2", &[]);
+    deployment.until("all runs again", |o| o.status.success());
+
+    deployment.kill("bridge1");
+    deployment.until("a dead bridge", told("WRONG  the focus does not see bridge1 in the brewery; it does not run"));
+    deployment.start("bridge1", &["bridge.password_file=../main/focus.password"]);
+    deployment.until("a bridge with another password", told("in the brewery; it runs, so it cannot log in"));
+    deployment.kill("main");
+    deployment.until("a dead main node", told("WRONG  main: nothing listens on"));
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_78_so_that_nobody_starts_it_again() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("wrong-configuration");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, text) in [
+        ("key", "stag = 5\n"),
+        ("syntax", "domain = \n"),
+        ("value", "stage = 0\n"),
+        ("file", "[focus]\npassword_file = \"nowhere\"\n"),
+        ("certificate", "[tls]\ncertificate = \"nowhere.pem\"\nkey = \"nowhere.key\"\n"),
+        ("root", "[web]\nroot = \"nowhere\"\n"),
+    ] {
+        let file = format!("{name}.toml");
+        std::fs::write(folder.join(&file), text).unwrap();
+        for command in [["run", "--config"].as_slice(), &["config", "check"], &["fingerprint", "--config"]] {
+            let output = amphi(&folder).args(command).arg(&file).output().unwrap();
+            assert_eq!(output.status.code(), Some(78), "{command:?} {name}: {}", words(&output));
+        }
+    }
+    let output = amphi(&folder).args(["run", "--config", "missing.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let unit = include_str!("../../../deploy/systemd/amphi@.service");
+    assert!(unit.contains("\nRestartPreventExitStatus=78\n"));
+}
+
+#[test]
+fn wrong_arguments_are_told_with_what_would_be_right() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("wrong-arguments");
+    for (line, wanted) in [
+        ("provision --domain no/domain", "is not a domain such as meet.example.com"),
+        (
+            "provision --domain a.example --host v9=10.0.0.1",
+            "there is no such node; there are main, visitors, bridges, v1, v2, bridge1",
+        ),
+        ("provision --domain a.example --host main=here", "is not like visitors=10.0.0.11,10.0.0.12"),
+    ] {
+        let output = amphi(Path::new(".")).args(line.split(' ')).arg("--out").arg(&folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(words(&output).contains(wanted), "{line}: {}", words(&output));
+        assert!(!folder.exists());
+    }
+    let output = amphi(Path::new(".")).args(["provision", "--check", "--out"]).arg(&folder).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("name the folder that `amphi provision` wrote"), "{}", words(&output));
+}
