@@ -1,4 +1,4 @@
-//! HTTP for everything that is not a WebSocket: conference requests, health, metrics, BOSH, the page.
+//! HTTP for everything that is not a WebSocket: conference requests, health, metrics, BOSH.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,7 +34,6 @@ pub(crate) struct Http {
     /// `None`: metrics are not served.
     pub(crate) registry: Option<Arc<Registry>>,
     pub(crate) health: Arc<dyn Health>,
-    pub(crate) page: &'static str,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) request_bytes: usize,
@@ -53,7 +52,6 @@ pub(crate) trait Health: Send + Sync {
 /// Routes of the public front.
 pub(crate) fn front(http: Arc<Http>, more: Option<Router>) -> Router {
     let router = common(http.clone())
-        .route("/", get(page))
         .route("/xmpp-websocket", get(keep_alive))
         .route("/{tenant}/xmpp-websocket", get(keep_alive))
         .route("/http-bind", any(bosh::handle))
@@ -80,10 +78,6 @@ fn common(_: Arc<Http>) -> Router<Arc<Http>> {
         .route("/about/version", get(version))
         .route("/about/status", get(status))
         .route("/metrics", get(metrics))
-}
-
-async fn page(State(http): State<Arc<Http>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], http.page).into_response()
 }
 
 /// Clients fetch the WebSocket address as a keep-alive (`spec/client.md` 6.3).

@@ -136,9 +136,7 @@ pub struct ServerSettings {
     pub queue_service: Option<ServiceSettings>,
     /// Origins that may use HTTP; `*` is any.
     pub cors_origins: Vec<String>,
-    /// The page at `/`.
-    pub page: &'static str,
-    /// Further paths of the front, served by other roles of this process.
+    /// Further paths of the front: the page, and other roles of this process.
     pub routes: Option<axum::Router>,
     /// Connections per address.
     pub addresses: AddressLimit,
@@ -342,7 +340,6 @@ impl Server {
             focus: focus_at,
             registry: settings.metrics.then_some(registry),
             health,
-            page: settings.page,
             cors_origins: settings.cors_origins,
             trusted_proxies: settings.front.as_ref().map(|f| f.settings.trusted_proxies.clone()).unwrap_or_default(),
             request_bytes: 64 * 1024,

@@ -5,4 +5,5 @@ mod bridge;
 pub mod cli;
 pub mod config;
 pub mod logs;
+mod page;
 pub mod wire;

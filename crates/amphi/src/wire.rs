@@ -26,12 +26,10 @@ use crate::config::{
     Certificate, Config, Focus, FocusAuthentication, FocusPlace, Host, Links, Live, Login, Muc, MucKind, NickRule,
     Node, Peer, Promotion, TokenKey, WhereNode,
 };
+use crate::page;
 
 /// How long clients get to hear of the end before their sockets close.
 pub const DRAIN: Duration = Duration::from_secs(10);
-
-/// The page at `/`.
-const PAGE: &str = include_str!("../assets/health.html");
 
 /// The running roles of this process.
 pub struct App {
@@ -50,7 +48,7 @@ impl App {
         if let Some(bridge) = &config.bridge {
             let signaling = !settings.nodes.is_empty() || settings.focus.is_some();
             let started = Media::start(bridge, !signaling).await?;
-            settings.routes = Some(started.routes());
+            settings.routes = settings.routes.map(|page| page.merge(started.routes()));
             media = Some(started);
         }
         let server = Server::start(settings).await?;
@@ -141,8 +139,10 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         queue: (c.queue.enabled && c.visitors.enabled).then(|| queue(c)),
         queue_service: queue_service(c)?,
         cors_origins: c.listen.cors_origins.clone(),
-        page: PAGE,
-        routes: None,
+        routes: Some(page::routes(&page::About {
+            domain: c.domain.clone(),
+            muc: format!("{}.{}", c.muc_prefix, c.domain),
+        })),
         addresses: AddressLimit {
             rate: c.limits.connects_per_address,
             burst: c.limits.connect_burst_per_address,

@@ -1,0 +1,202 @@
+// What the browser tests stand on: a server on free ports and Chromium with fake devices. AMPHI names the binary, CHROMIUM the
+// browser. A binary that was built without the page gets it from a small server here.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer as createHttp } from 'node:http';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, extname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const dist = resolve(here, '../dist');
+
+function binary() {
+  const target = process.env.CARGO_TARGET_DIR ?? resolve(here, '../../target');
+  const all = [process.env.AMPHI, join(target, 'release/amphi'), join(target, 'debug/amphi')];
+  const found = all.find((p) => p && existsSync(p));
+  if (!found) throw new Error('There is no amphi binary; build it, or name one in AMPHI.');
+  return found;
+}
+
+let reference;
+/** Whether this server has a bridge. */
+export function hasMedia() {
+  reference ??= execFileSync(binary(), ['config', 'reference'], { encoding: 'utf8' });
+  return reference.includes('`[bridge]`');
+}
+
+const port = () =>
+  new Promise((done, fail) => {
+    const probe = createServer();
+    probe.once('error', fail);
+    probe.listen(0, '127.0.0.1', () => {
+      const { port } = probe.address();
+      probe.close(() => done(port));
+    });
+  });
+
+export const until = async (what, condition, patience = 20_000) => {
+  const end = Date.now() + patience;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`It did not happen in time: ${what}`);
+    await new Promise((r) => setTimeout(r, 100));
+  }
+};
+
+const TYPES = { '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.html': 'text/html; charset=utf-8' };
+
+async function servePage(front) {
+  const config = { domain: 'localhost', muc: 'conference.localhost', http: `http://localhost:${front}`, ws: `ws://localhost:${front}` };
+  const index = readFileSync(join(dist, 'index.html'), 'utf8').replace(
+    '<script type="application/json" id="amphi-config">{}</script>',
+    `<script type="application/json" id="amphi-config">${JSON.stringify(config)}</script>`,
+  );
+  const server = createHttp((request, response) => {
+    const path = new URL(request.url, 'http://x').pathname;
+    const file = join(dist, path);
+    const isFile = extname(path) && file.startsWith(dist) && existsSync(file);
+    response.writeHead(200, { 'Content-Type': TYPES[isFile ? extname(path) : '.html'] ?? 'application/octet-stream' });
+    response.end(isFile ? readFileSync(file) : index);
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  return { url: `http://localhost:${server.address().port}`, close: () => server.close() };
+}
+
+/** Starts a server of our own. Options are keys of its configuration. */
+export async function start(options = {}) {
+  const data = mkdtempSync(join(tmpdir(), 'amphi-e2e-'));
+  const [front, admin, c2s, s2s] = await Promise.all([port(), port(), port(), port()]);
+  const keys = {
+    data_dir: data,
+    'listen.front': `127.0.0.1:${front}`,
+    'listen.admin': `127.0.0.1:${admin}`,
+    'listen.c2s': `127.0.0.1:${c2s}`,
+    'listen.s2s': `127.0.0.1:${s2s}`,
+    'log.level': process.env.LOG ?? 'warn',
+    ...(hasMedia() ? { 'bridge.listen': 'off', 'bridge.port': 0 } : {}),
+    ...options,
+  };
+  const args = ['run', ...Object.entries(keys).flatMap(([k, v]) => ['--set', `${k}=${v}`])];
+  const child = spawn(binary(), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let log = '';
+  child.stdout.on('data', (d) => (log += d));
+  child.stderr.on('data', (d) => (log += d));
+  let isOver = false;
+  child.once('exit', () => (isOver = true));
+  await until('the server answers', async () => {
+    if (isOver) throw new Error(`The server ended:\n${log}`);
+    return fetch(`http://127.0.0.1:${front}/about/health`).then((r) => r.ok, () => false);
+  });
+  const own = await fetch(`http://127.0.0.1:${front}/some-room`).then((r) => (r.ok ? r.text() : ''), () => '');
+  const page = own.includes('amphi-config') ? { url: `http://localhost:${front}`, close() {} } : await servePage(front);
+  return {
+    url: page.url,
+    front: `http://localhost:${front}`,
+    log: () => log,
+    async stop() {
+      page.close();
+      if (!isOver) {
+        const ended = new Promise((done) => child.once('exit', done));
+        child.kill('SIGTERM');
+        await Promise.race([ended, new Promise((r) => setTimeout(r, 4000))]);
+        if (!isOver) child.kill('SIGKILL');
+      }
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
+
+export function browser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: [
+      '--use-fake-device-for-media-stream',
+      '--use-fake-ui-for-media-stream',
+      '--auto-select-desktop-capture-source=Entire screen',
+      '--autoplay-policy=no-user-gesture-required',
+      '--no-sandbox',
+    ],
+  });
+}
+
+/** Somebody with a browser of their own. */
+export class Person {
+  static async come(chromium, server, name, { room, viewport = { width: 1280, height: 800 }, devices = true, ...context } = {}) {
+    const p = new Person();
+    p.name = name;
+    p.context = await chromium.newContext({ viewport, permissions: devices ? ['camera', 'microphone', 'clipboard-read', 'clipboard-write'] : [], ...context });
+    p.page = await p.context.newPage();
+    p.foreign = [];
+    p.errors = [];
+    const own = [new URL(server.url).host, new URL(server.front).host];
+    p.page.on('request', (r) => {
+      const url = new URL(r.url());
+      if (/^(http|ws)/.test(url.protocol) && !own.includes(url.host)) p.foreign.push(r.url());
+    });
+    p.page.on('pageerror', (e) => p.errors.push(e.message));
+    if (process.env.VERBOSE) p.page.on('console', (m) => console.log(`[${name}] ${m.text()}`));
+    p.url = `${server.url}/${room}`;
+    await p.page.goto(p.url);
+    return p;
+  }
+
+  async join({ camera = false, microphone = false, asAudience = false } = {}) {
+    const { page } = this;
+    if (camera) await page.getByRole('button', { name: 'Turn the camera on' }).click();
+    if (microphone) await page.getByRole('button', { name: 'Turn the microphone on' }).click();
+    await page.getByLabel('Your name').fill(this.name);
+    await page.getByRole('button', { name: asAudience ? 'Join as audience' : 'Join the meeting' }).click();
+    await page.locator('.meeting').waitFor({ timeout: 30_000 });
+  }
+
+  button(name) {
+    return this.page.getByRole('button', { name, exact: true });
+  }
+
+  sees(text, patience = 15_000) {
+    return this.page.getByText(text).first().waitFor({ timeout: patience });
+  }
+
+  async open(panel) {
+    const section = this.page.locator(`section.panel[aria-label="${panel}"]`);
+    if (await section.isVisible()) return;
+    await this.page.getByRole('navigation', { name: 'Controls' }).getByRole('button', { name: new RegExp(`^${panel}`) }).click();
+    await section.waitFor();
+  }
+
+  role() {
+    return this.page.evaluate(() => globalThis.amphi.state.role.value);
+  }
+
+  isRole(role, patience = 20_000) {
+    return until(`${this.name} is on ${role}`, async () => (await this.role()) === role && this.page.evaluate(() => amphi.state.phase.value.kind === 'meeting' && !amphi.state.transition.value), patience);
+  }
+
+  /** Sums of what is received. */
+  media() {
+    return this.page.evaluate(async () => {
+      const sum = { frames: 0, energy: 0, audio: 0, state: '' };
+      const pc = globalThis.amphi.peerConnection;
+      if (!pc) return sum;
+      sum.state = pc.connectionState;
+      (await pc.getStats()).forEach((s) => {
+        if (s.type !== 'inbound-rtp') return;
+        if (s.kind === 'video') sum.frames += s.framesDecoded ?? 0;
+        else {
+          sum.energy += s.totalAudioEnergy ?? 0;
+          sum.audio += s.packetsReceived ?? 0;
+        }
+      });
+      return sum;
+    });
+  }
+
+  leave() {
+    return this.context.close();
+  }
+}

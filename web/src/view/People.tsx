@@ -1,0 +1,177 @@
+// Who is there: hands first, then the stage, then the audience. Moderators act from here.
+
+import { useState } from 'preact/hooks';
+import type { Meeting } from '../meeting/meeting';
+import type { Occupant } from '../xmpp/presence';
+import { recipient } from './Chat';
+import { Icon } from './icons';
+import { Avatar, IconButton, Menu, type MenuItem, clock, count, now } from './parts';
+
+const LISTED = 200;
+
+export function People({ meeting, onClose, onChat }: { meeting: Meeting; onClose: () => void; onChat: () => void }) {
+  const { state } = meeting;
+  const isModerator = state.isModerator.value && state.role.value === 'stage';
+  const stage = state.stage.value;
+  const raised = stage.filter((p) => p.hand > 0).sort((a, b) => a.hand - b.hand);
+  const whisper = (jid: string, name: string) => {
+    recipient.value = { jid, name };
+    onChat();
+  };
+  return (
+    <section class="panel" aria-label="People">
+      <header>
+        <h2>People</h2>
+        <IconButton icon="close" label="Close the list" tone="quiet small" size={20} onClick={onClose} />
+      </header>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Everybody in the meeting">
+        {isModerator && <LiveSwitch meeting={meeting} />}
+        {isModerator && <Hands meeting={meeting} />}
+        {raised.length > 0 && (
+          <>
+            <h3>
+              Wants to speak <span>{raised.length}</span>
+            </h3>
+            <ol class="persons">
+              {raised.map((p) => (
+                <li key={p.id}>
+                  <Avatar id={p.id} name={p.name || 'Guest'} size={34} />
+                  <span class="person-name">{p.name || 'Guest'}</span>
+                  <span class="raised">
+                    <Icon name="hand" size={17} /> {clock(now.value - p.hand)}
+                  </span>
+                </li>
+              ))}
+            </ol>
+          </>
+        )}
+        <h3>
+          On stage <span>{stage.length}</span>
+        </h3>
+        <ul class="persons">
+          {stage.map((p) => (
+            <Person key={p.id} person={p} meeting={meeting} isModerator={isModerator} onWhisper={() => whisper(meeting.addressOf(p.id), p.name || 'Guest')} />
+          ))}
+        </ul>
+        <Audience meeting={meeting} />
+      </div>
+    </section>
+  );
+}
+
+function Person({ person: p, meeting, isModerator, onWhisper }: { person: Occupant; meeting: Meeting; isModerator: boolean; onWhisper: () => void }) {
+  const { state, local } = meeting;
+  const isMe = p.id === state.me.value?.id;
+  const name = p.name || 'Guest';
+  const muted = isMe ? !local.isMicOn.value : (p.sources[`${p.id}-a0`]?.muted ?? true);
+  const cameraOff = isMe ? !local.isCameraOn.value : (p.sources[`${p.id}-v0`]?.muted ?? true);
+  const items: MenuItem[] = [];
+  if (!isMe) items.push({ label: 'Write privately', icon: 'chat', onClick: onWhisper });
+  if (isModerator && !isMe) {
+    if (!muted) items.push({ label: 'Mute', icon: 'micOff', onClick: () => meeting.mute(p.id, 'audio') });
+    if (!cameraOff) items.push({ label: 'Turn camera off', icon: 'cameraOff', onClick: () => meeting.mute(p.id, 'video') });
+    if (p.sources[`${p.id}-v1`]?.muted === false) items.push({ label: 'End screen share', icon: 'screenOff', onClick: () => meeting.mute(p.id, 'desktop') });
+    if (p.role !== 'moderator') items.push({ label: 'Make moderator', icon: 'star', onClick: () => meeting.makeModerator(p.id) });
+    if (state.visitorsEnabled.value) items.push({ label: 'Move to the audience', icon: 'stepDown', onClick: () => meeting.demote(p.id) });
+    items.push({ label: 'Remove from the meeting', icon: 'close', tone: 'bad', onClick: () => meeting.kick(p.id) });
+  }
+  return (
+    <li data-person={p.id}>
+      <Avatar id={p.id} name={name} size={34} />
+      <span class="person-name">
+        {name}
+        {isMe && <small> (you)</small>}
+        {p.role === 'moderator' && <small class="role">moderator</small>}
+      </span>
+      <span class={`state ${muted ? '' : 'on'}`} title={muted ? 'Microphone off' : 'Microphone on'}>
+        <Icon name={muted ? 'micOff' : 'mic'} size={17} />
+        <span class="hidden">{muted ? 'microphone off' : 'microphone on'}</span>
+      </span>
+      <span class={`state ${cameraOff ? '' : 'on'}`} title={cameraOff ? 'Camera off' : 'Camera on'}>
+        <Icon name={cameraOff ? 'cameraOff' : 'camera'} size={17} />
+        <span class="hidden">{cameraOff ? 'camera off' : 'camera on'}</span>
+      </span>
+      {items.length > 0 && <Menu label={`More for ${name}`} items={items} />}
+    </li>
+  );
+}
+
+function Hands({ meeting }: { meeting: Meeting }) {
+  const hands = meeting.state.hands.value;
+  if (hands.length === 0) return null;
+  return (
+    <div class="hands" role="group" aria-label="Hands in the audience">
+      <h3>
+        <Icon name="hand" size={17} /> Raised hands <span>{hands.length}</span>
+        {hands.length > 1 && (
+          <button type="button" class="text-button" onClick={() => meeting.answerHands(hands.map((h) => h.id), true)}>
+            Approve all
+          </button>
+        )}
+      </h3>
+      <ol class="persons">
+        {hands.map((h, i) => (
+          <li key={h.id}>
+            <span class="place">{i + 1}</span>
+            <Avatar id={h.id} name={h.name} size={34} />
+            <span class="person-name">
+              {h.name}
+              <small class="since">{clock(now.value - h.at)}</small>
+            </span>
+            <IconButton icon="close" label={`Deny ${h.name}`} tone="small" size={17} onClick={() => meeting.answerHands([h.id], false)} />
+            <button type="button" class="small-button good" aria-label={`Approve ${h.name}`} onClick={() => meeting.answerHands([h.id], true)}>
+              Approve
+            </button>
+          </li>
+        ))}
+      </ol>
+    </div>
+  );
+}
+
+function LiveSwitch({ meeting }: { meeting: Meeting }) {
+  const { state } = meeting;
+  if (!state.visitorsEnabled.value) return null;
+  const isLive = state.isLive.value;
+  return (
+    <div class={`live-switch ${isLive ? 'live' : ''}`}>
+      <Icon name="live" />
+      <p>
+        <b>{isLive ? 'You are live' : 'Not live'}</b>
+        <small>{isLive ? 'The audience can come in.' : state.waiting.value > 0 ? `${count(state.waiting.value)} waiting to come in.` : 'The audience waits outside.'}</small>
+      </p>
+      <button type="button" class={isLive ? 'small-button' : 'small-button good'} onClick={() => meeting.setLive(!isLive)}>
+        {isLive ? 'Hold' : 'Go live'}
+      </button>
+    </div>
+  );
+}
+
+function Audience({ meeting }: { meeting: Meeting }) {
+  const { state } = meeting;
+  const [search, setSearch] = useState('');
+  const names = state.audienceNames.value;
+  const total = Math.max(state.audience.value, names.size);
+  const all = [...names].filter(([, n]) => n.toLowerCase().includes(search.toLowerCase()));
+  return (
+    <>
+      <h3>
+        In the audience <span>{count(total)}</span>
+      </h3>
+      {names.size > 8 && <input class="search" type="search" aria-label="Search the audience" placeholder="Search" value={search} onInput={(e) => setSearch(e.currentTarget.value)} />}
+      {names.size > 0 ? (
+        <ul class="persons quiet">
+          {all.slice(0, LISTED).map(([id, name]) => (
+            <li key={id}>
+              <Avatar id={id} name={name} size={28} />
+              <span class="person-name">{name}</span>
+            </li>
+          ))}
+          {all.length > LISTED && <li class="rest">{count(all.length - LISTED)} more</li>}
+        </ul>
+      ) : (
+        <p class="hint-line">{total === 0 ? 'Nobody yet.' : state.role.value === 'audience' ? 'You are one of them.' : 'They watch, write and can raise a hand.'}</p>
+      )}
+    </>
+  );
+}

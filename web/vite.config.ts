@@ -1,0 +1,33 @@
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
+import preact from '@preact/preset-vite';
+import type { Plugin } from 'vite';
+import { defineConfig } from 'vitest/config';
+
+// `npm run dev` works against a server that runs at the usual address, or at AMPHI.
+const server = process.env.AMPHI ?? 'http://localhost:5280';
+const paths = ['/xmpp-websocket', '/conference-request', '/visitor/', '/visitors-list/', '/colibri-ws', '/about/'];
+
+/** Compressed forms beside the files, so that the server need not compress. */
+function compressed(): Plugin {
+  return {
+    name: 'compressed',
+    apply: 'build',
+    writeBundle({ dir }) {
+      const assets = join(dir ?? 'dist', 'assets');
+      for (const name of readdirSync(assets).filter((n) => /\.(js|css|svg)$/.test(n))) {
+        const bytes = readFileSync(join(assets, name));
+        writeFileSync(join(assets, `${name}.br`), brotliCompressSync(bytes));
+        writeFileSync(join(assets, `${name}.gz`), gzipSync(bytes, { level: 9 }));
+      }
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [preact(), compressed()],
+  build: { target: 'es2022', sourcemap: false, assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  server: { proxy: Object.fromEntries(paths.map((p) => [p, { target: server, ws: true, changeOrigin: true }])) },
+  test: { environment: 'happy-dom', include: ['test/**/*.test.ts'] },
+});
