@@ -340,6 +340,21 @@ pub enum EndReason {
     Operator,
 }
 
+impl EndReason {
+    /// For operators.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NobodyJoined => "nobody joined in time",
+            Self::Empty => "everybody left",
+            Self::RoomGone => "the room was destroyed",
+            Self::NotOwner => "the focus is not an owner of the room any more",
+            Self::JoinFailed => "the focus could not join the room",
+            Self::MainLost => "the main node was lost",
+            Self::Operator => "an operator ended it",
+        }
+    }
+}
+
 /// Something that an operator, or the media half, may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
