@@ -63,6 +63,53 @@ pub enum Kind {
     Trouble,
 }
 
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 15] = [
+        Self::RoomCreated,
+        Self::RoomEnded,
+        Self::Joined,
+        Self::Left,
+        Self::VisitorJoined,
+        Self::VisitorLeft,
+        Self::Promoted,
+        Self::NodeUp,
+        Self::NodeDown,
+        Self::NodeLinked,
+        Self::NodeUnlinked,
+        Self::BridgeUp,
+        Self::BridgeDown,
+        Self::Operator,
+        Self::Trouble,
+    ];
+
+    /// As written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RoomCreated => "room-created",
+            Self::RoomEnded => "room-ended",
+            Self::Joined => "joined",
+            Self::Left => "left",
+            Self::VisitorJoined => "visitor-joined",
+            Self::VisitorLeft => "visitor-left",
+            Self::Promoted => "promoted",
+            Self::NodeUp => "node-up",
+            Self::NodeDown => "node-down",
+            Self::NodeLinked => "node-linked",
+            Self::NodeUnlinked => "node-unlinked",
+            Self::BridgeUp => "bridge-up",
+            Self::BridgeDown => "bridge-down",
+            Self::Operator => "operator",
+            Self::Trouble => "trouble",
+        }
+    }
+
+    /// Reads it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.as_str() == name)
+    }
+}
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
@@ -263,6 +310,15 @@ mod tests {
         assert_eq!(texts(0, 10), ["2", "3", "4"]);
         assert_eq!(texts(4, 10), ["4"]);
         assert_eq!(texts(0, 2), ["3", "4"]);
+    }
+
+    #[test]
+    fn names_are_the_same_in_json_and_in_the_configuration() {
+        for k in Kind::ALL {
+            assert_eq!(serde_json::to_value(k).unwrap(), k.as_str());
+            assert_eq!(Kind::parse(k.as_str()), Some(k));
+        }
+        assert_eq!(Kind::parse("no-such"), None);
     }
 
     #[test]

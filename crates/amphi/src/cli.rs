@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use amphi_load::LoadArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ctl::CtlArgs;
 use crate::config::{Config, ConfigError, Layers, Mistake, Place, reference};
 
 /// Exit code for a wrong configuration.
@@ -34,6 +35,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Print the fingerprint of this server's certificate, for its peers to pin; makes the certificate if there is none yet
     Fingerprint(RunArgs),
+    /// Operate a running server: its rooms, nodes and bridges
+    Ctl(CtlArgs),
     /// Load a server, this one or a stock one, and measure
     Load(LoadArgs),
     /// Print the version

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::schema::{self, Kind, Shape};
-use super::{AccountFile, BridgeLoginFile, File, HostFile, MucFile, NodeFile};
+use super::{AccountFile, BridgeLoginFile, File, HostFile, MucFile, NodeFile, WebhookFile};
 
 const HEAD: &str = "\
 <!-- Written by `amphi config reference`; change the comments in crates/amphi/src/config instead. -->
@@ -56,6 +56,7 @@ fn defaults_of_entry(list: &str) -> Value {
         "accounts" => serde_json::to_value(AccountFile::default()),
         "mucs" => serde_json::to_value(MucFile::default()),
         "logins" => serde_json::to_value(BridgeLoginFile::default()),
+        "webhooks" => serde_json::to_value(WebhookFile::default()),
         "nodes" => serde_json::to_value(NodeFile::default()),
         _ => Ok(Value::Null),
     };
