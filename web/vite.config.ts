@@ -8,6 +8,7 @@ import { defineConfig } from 'vitest/config';
 // `npm run dev` works against a server that runs at the usual address, or at AMPHI.
 const server = process.env.AMPHI ?? 'http://localhost:5280';
 const paths = ['/xmpp-websocket', '/conference-request', '/visitor/', '/visitors-list/', '/colibri-ws', '/about/'];
+const operators = process.env.AMPHI_ADMIN ?? 'http://localhost:8888';
 
 /** Compressed forms beside the files, so that the server need not compress. */
 function compressed(): Plugin {
@@ -44,7 +45,12 @@ function licences(): Plugin {
 
 export default defineConfig({
   plugins: [preact(), licences(), compressed()],
-  build: { target: 'es2022', sourcemap: false, assetsInlineLimit: 0, modulePreload: { polyfill: false } },
-  server: { proxy: Object.fromEntries(paths.map((p) => [p, { target: server, ws: true, changeOrigin: true }])) },
+  build: { target: 'es2022', sourcemap: false, assetsInlineLimit: 0, modulePreload: { polyfill: false }, rollupOptions: { input: ['index.html', 'dashboard.html'] } },
+  server: {
+    proxy: {
+      ...Object.fromEntries(paths.map((p) => [p, { target: server, ws: true, changeOrigin: true }])),
+      '/admin/': { target: operators, changeOrigin: true },
+    },
+  },
   test: { environment: 'happy-dom', include: ['test/**/*.test.ts'] },
 });

@@ -74,6 +74,23 @@ pub(crate) fn decide(f: Facts) -> Decision {
     }
 }
 
+/// Why somebody may go to the stage, in words.
+pub(crate) fn because(f: Facts) -> &'static str {
+    if !f.supported {
+        "the client knows no audience"
+    } else if !f.visitors {
+        "there is no audience: visitors are off, or the main node has no visitors component"
+    } else if !f.room_allows_visitors {
+        "the room has no audience: it has a lobby, is a breakout room, or visitors are off there"
+    } else if f.preferred {
+        "the user is listed in the room"
+    } else if f.returning {
+        "the user was on stage a moment ago, or has a seat waiting"
+    } else {
+        "a seat on stage was free"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

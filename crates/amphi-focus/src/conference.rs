@@ -8,7 +8,7 @@ use std::time::Instant;
 use amphi_stanza::{BareJid, FullJid, Stanza};
 use serde_json::{Map, Value};
 
-use crate::admission::{Decision, Facts, Why, decide};
+use crate::admission::{Decision, Facts, Why, because, decide};
 use crate::core::{Core, Waiting};
 use crate::iq::{Answered, Purpose, What};
 use crate::link::Vroom;
@@ -18,7 +18,8 @@ use crate::muc::{Change, Form, Muc, Step};
 use crate::owner::Owner;
 use crate::publish::{self, Publisher};
 use crate::stage::Stage;
-use crate::{ConferenceStatus, EndReason, Event, LiveReading, NodeId};
+use crate::surface::NOT_LIVE;
+use crate::{ConferenceStatus, EndReason, Event, LiveReading, NodeId, Place, VroomStatus};
 
 /// How far a conference is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,12 +154,14 @@ impl Conference {
         let supported = facts.visitors && self.visitors_announced(core);
         w.answer.properties.insert("visitors-supported", supported.to_string());
         let decision = decide(facts);
+        w.because = because(facts);
         if !matches!(decision, Decision::Stage(_)) {
             self.give_up_seat(&w);
         }
         match decision {
             Decision::NotLive => {
                 core.metrics.not_live += 1;
+                core.decided(&w, Place::Wait, NOT_LIVE, None);
                 w.answer.properties.insert("live", "false".into());
                 core.reply(w.reply, Ok(w.answer));
             }
@@ -179,6 +182,7 @@ impl Conference {
             core.metrics.returned_to_stage += 1;
         }
         w.answer.ready = true;
+        core.decided(&w, Place::Stage, w.because, None);
         core.reply(w.reply, Ok(w.answer));
     }
 
@@ -338,7 +342,18 @@ impl Conference {
             stage: self.users(),
             seats_pending: self.stage.ledger.reserved(),
             visitors: self.visitors(),
-            vrooms: self.vrooms.iter().map(|(v, r)| (v.to_string(), r.present())).collect(),
+            meeting_id: self.meeting_id.clone(),
+            vrooms: self
+                .vrooms
+                .iter()
+                .map(|(v, r)| VroomStatus {
+                    vnode: v.to_string(),
+                    visitors: r.present(),
+                    pending: r.pending.total(),
+                    state: r.link.as_str(),
+                })
+                .collect(),
+            bridges: self.media.sessions.values().map(|s| (s.bridge.to_string(), s.endpoints)).collect(),
         }
     }
 }

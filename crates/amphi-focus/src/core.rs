@@ -15,7 +15,9 @@ use crate::iq::{IqTable, Purpose};
 use crate::media::MediaCore;
 use crate::media::facts::Facts;
 use crate::nodes::Nodes;
-use crate::{ConferenceAnswer, ConferenceRequest, Event, FocusConfig, Metrics, NodeId, Output, RequestError};
+use crate::{
+    ConferenceAnswer, ConferenceRequest, Decision, Event, FocusConfig, Metrics, NodeId, Output, Place, RequestError,
+};
 
 /// Who gets the answer to a conference request.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) struct Waiting {
     pub(crate) answer: ConferenceAnswer,
     /// Why it goes to the audience, once that is decided.
     pub(crate) why: Option<Why>,
+    /// Why it may go to the stage, in words.
+    pub(crate) because: &'static str,
 }
 
 /// Components of the main domain (`spec/focus.md` 1.1).
@@ -214,9 +218,28 @@ impl Core {
         }
     }
 
+    /// Notes where a request leads, for operators. Health checks are nobody's business.
+    pub(crate) fn decided(&mut self, w: &Waiting, place: Place, why: &'static str, vnode: Option<&Arc<str>>) {
+        let r = &w.request;
+        if r.room.node().starts_with("__jicofo-health-check") {
+            return;
+        }
+        self.event(Event::Decided(Box::new(Decision {
+            room: r.room.clone(),
+            machine: r.machine_uid.clone(),
+            user: r.hints.user.clone(),
+            from: r.from.as_ref().map(Jid::to_string),
+            peer: w.peer,
+            place,
+            why,
+            vnode: vnode.cloned(),
+        })));
+    }
+
     /// Tells a client to ask again later.
     pub(crate) fn defer(&mut self, w: Waiting) {
         self.metrics.conference_requests_deferred += 1;
+        self.decided(&w, Place::Wait, "too many requests at once, or the room is being prepared", None);
         self.reply(w.reply, Ok(w.answer));
     }
 }

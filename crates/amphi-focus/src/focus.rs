@@ -10,8 +10,10 @@ use crate::conference::{Conference, Phase};
 use crate::core::{Components, Core, ReplyTo, Waiting};
 use crate::iq::{Answered, Purpose, What};
 use crate::pace::Pace;
+use crate::surface::NOT_LIVE;
 use crate::{
-    ConferenceAnswer, EndReason, Event, FocusConfig, Input, LiveReading, Metrics, NodeId, Output, RequestError, disco,
+    ConferenceAnswer, EndReason, Event, FocusConfig, Input, LiveReading, Metrics, NodeId, Output, Place,
+    RequestError, disco,
 };
 
 /// How often missing components are asked for.
@@ -34,19 +36,53 @@ pub struct NodeStatus {
     pub capacity: u32,
 }
 
+/// A shadow room, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VroomStatus {
+    /// Its node.
+    pub vnode: String,
+    /// Visitors present.
+    pub visitors: u32,
+    /// Visitors redirected and not yet seen.
+    pub pending: u32,
+    /// `entering`, `linking`, `linked`, `away` or `unlinking`.
+    pub state: &'static str,
+}
+
+/// Somebody in a conference, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Nick in its room; the endpoint id.
+    pub endpoint: String,
+    /// The visitor node; `None` on stage.
+    pub vnode: Option<String>,
+    /// Real address.
+    pub jid: Option<Jid>,
+    /// Name that the person chose.
+    pub name: String,
+    /// May moderate.
+    pub moderator: bool,
+    /// Address of the bridge that carries its media.
+    pub bridge: Option<String>,
+}
+
 /// State of a conference, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConferenceStatus {
     /// Main room.
     pub room: BareJid,
+    /// Unique id of this meeting.
+    pub meeting_id: String,
     /// Users on stage.
     pub stage: u32,
     /// Seats given to clients that have not joined yet.
     pub seats_pending: u32,
     /// Visitors present, over all nodes.
     pub visitors: u32,
-    /// Shadow rooms by node, with the visitors present.
-    pub vrooms: Vec<(String, u32)>,
+    /// Shadow rooms, by node.
+    pub vrooms: Vec<VroomStatus>,
+    /// Addresses of its bridges, with its endpoints there.
+    pub bridges: Vec<(String, u32)>,
 }
 
 /// The conference focus. See the crate's documentation for how to drive it.
@@ -82,7 +118,7 @@ impl Focus {
             Input::Stanza { node, stanza } => self.stanza(now, &node, &stanza),
             Input::ConferenceRequest { id, request, peer } => {
                 let answer = ConferenceAnswer { room: request.room_text.clone(), ..ConferenceAnswer::default() };
-                self.request(now, Waiting { reply: ReplyTo::Http(id), request, peer, answer, why: None });
+                self.request(now, Waiting { reply: ReplyTo::Http(id), request, peer, answer, why: None, because: "" });
             }
             Input::NodeAdded(vnode) => self.core.nodes.add(&vnode, &self.core.config),
             Input::NodeRemoved { vnode } => self.node_removed(now, &vnode),
@@ -106,6 +142,10 @@ impl Focus {
                 }
             }
             Input::Move { id, what } => self.move_endpoints(now, id, what),
+            Input::HoldBridge { bridge, hold } => self.hold_bridge(&bridge, hold),
+            Input::Kick { room, endpoint, reason } => self.with(now, &room, |c, core| {
+                c.kick(core, now, &endpoint, reason.as_deref());
+            }),
             Input::Tick => {}
         }
         self.run_timers(now);
@@ -161,7 +201,17 @@ impl Focus {
 
     /// Conferences, in no order.
     pub fn conferences(&self) -> Vec<ConferenceStatus> {
-        self.conferences.values().map(Conference::status).collect()
+        self.conferences.values().filter(|c| !c.health).map(Conference::status).collect()
+    }
+
+    /// So many members of a conference at most, the stage first; `None` if there is no such conference.
+    pub fn members(&self, room: &BareJid, limit: usize) -> Option<Vec<MemberStatus>> {
+        Some(self.conferences.get(room)?.member_status(limit))
+    }
+
+    /// A member of a conference by its endpoint id.
+    pub fn member(&self, room: &BareJid, endpoint: &str) -> Option<MemberStatus> {
+        self.conferences.get(room)?.one_member(endpoint)
     }
 
     /// Lets a conference act, then notes its next deadline, or forgets it when it is over.
@@ -364,6 +414,7 @@ impl Focus {
         let room = w.request.room.clone();
         let breakout = self.is_breakout(&room);
         if !breakout && !self.core.config.is_conference_room(&room) {
+            self.core.decided(&w, Place::Refused, "this is not the address of a conference room", None);
             self.core.reply(w.reply, Err(RequestError::BadRequest("not a conference room")));
             return;
         }
@@ -387,7 +438,10 @@ impl Focus {
                     self.with(now, &room, |c, core| c.elect_owner(core, now));
                 }
                 Ok(None) => {}
-                Err(e) => return self.core.reply(w.reply, Err(e)),
+                Err(e) => {
+                    self.core.decided(&w, Place::Refused, "the user is not authenticated", None);
+                    return self.core.reply(w.reply, Err(e));
+                }
             }
         }
         // A crowd that waits for the host costs nothing: no conference, no admission.
@@ -400,6 +454,7 @@ impl Focus {
             self.core.metrics.not_live += 1;
             w.answer.properties.insert("live", "false".into());
             w.answer.properties.insert("visitors-supported", self.core.visitors_possible().to_string());
+            self.core.decided(&w, Place::Wait, NOT_LIVE, None);
             return self.core.reply(w.reply, Ok(w.answer));
         }
         if let Some(w) = self.pace.push(now, w) {

@@ -22,6 +22,7 @@ pub(crate) enum What {
     /// The last disconnect of a conference that ends.
     StopDisconnect,
     GrantOwner,
+    Kick,
 }
 
 impl What {
@@ -34,6 +35,7 @@ impl What {
             Self::Connect => "connect-vnode",
             Self::Disconnect | Self::StopDisconnect => "disconnect-vnode",
             Self::GrantOwner => "owner grant",
+            Self::Kick => "kick",
         }
     }
 }

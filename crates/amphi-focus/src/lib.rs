@@ -23,6 +23,7 @@ mod metadata;
 mod metrics;
 mod muc;
 mod nodes;
+mod operator;
 mod owner;
 mod pace;
 mod pending;
@@ -37,11 +38,13 @@ mod visitors;
 
 pub use answer::{ConferenceAnswer, RequestError};
 pub use config::{AuthConfig, FocusConfig, Limits, LiveReading, VnodeConfig};
-pub use focus::{ConferenceStatus, Focus, NodeStatus};
+pub use focus::{ConferenceStatus, Focus, MemberStatus, NodeStatus, VroomStatus};
 pub use media::config::{
     Codecs, Extension, HealthChecks, IceFailures, MediaConfig, MediaLimits, Redistribution, RestartLimits, Strategy,
     Topology, VideoCodec,
 };
 pub use metrics::Metrics;
 pub use request::ConferenceRequest;
-pub use surface::{BridgeStatus, EndReason, Event, Input, Meeting, Move, MoveError, NodeId, Output, VisitorChange};
+pub use surface::{
+    BridgeStatus, Decision, EndReason, Event, Input, Meeting, Move, MoveError, NodeId, Output, Place, VisitorChange,
+};

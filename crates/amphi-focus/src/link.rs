@@ -16,7 +16,7 @@ use crate::nodes::Choice;
 use crate::pending::PendingCount;
 use crate::publish::{self, Publisher};
 use crate::stage::Judge;
-use crate::{Event, NodeId};
+use crate::{Event, NodeId, Place};
 
 /// How far a shadow room is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,18 @@ pub(crate) enum Link {
     },
     /// The node is back; the main node was asked to forget the old link first.
     Unlinking,
+}
+
+impl Link {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Entering => "entering",
+            Self::Linking => "linking",
+            Self::Linked => "linked",
+            Self::Away { .. } => "away",
+            Self::Unlinking => "unlinking",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -82,9 +94,13 @@ impl Conference {
     pub(crate) fn redirect(&mut self, core: &mut Core, now: Instant, w: Waiting) {
         let used: Vec<_> = self.vrooms.iter().map(|(name, v)| (name.clone(), v.load())).collect();
         match core.nodes.choose(now, &used, core.config.open_second_node_at) {
-            Choice::NoNodes => self.admit(core, now, w),
+            Choice::NoNodes => {
+                let because = "there is no visitor node";
+                self.admit(core, now, Waiting { because, ..w });
+            }
             Choice::NoCapacity => {
                 core.metrics.no_capacity += 1;
+                core.decided(&w, Place::Wait, "every visitor node is full, draining or away", None);
                 core.reply(w.reply, Ok(w.answer));
             }
             Choice::Used(vnode) => self.send_to(core, now, &vnode, w),
@@ -93,6 +109,7 @@ impl Conference {
                     self.send_to(core, now, &vnode, w);
                 } else {
                     core.metrics.no_capacity += 1;
+                    core.decided(&w, Place::Wait, "no shadow room can be opened", None);
                     core.reply(w.reply, Ok(w.answer));
                 }
             }
@@ -119,12 +136,14 @@ impl Conference {
         w.answer.vnode = Some(vnode.to_string());
         w.answer.ready = true;
         let m = &mut core.metrics;
-        match w.why {
-            Some(Why::NotListed) => m.redirected_not_listed += 1,
-            Some(Why::AudienceOpen) => m.redirected_audience_open += 1,
-            Some(Why::StageFull) => m.redirected_stage_full += 1,
-            Some(Why::Requested) | None => m.redirected_requested += 1,
-        }
+        let (count, why) = match w.why {
+            Some(Why::NotListed) => (&mut m.redirected_not_listed, "the room lists its participants and this is none"),
+            Some(Why::AudienceOpen) => (&mut m.redirected_audience_open, "the room has an audience already"),
+            Some(Why::StageFull) => (&mut m.redirected_stage_full, "the stage is full"),
+            Some(Why::Requested) | None => (&mut m.redirected_requested, "the client asked to be a visitor"),
+        };
+        *count += 1;
+        core.decided(&w, Place::Audience, why, Some(vnode));
         core.reply(w.reply, Ok(w.answer));
     }
 

@@ -1,102 +1,117 @@
 //! Counters of the focus. Gauges are read from [`crate::Focus::nodes`] and [`crate::Focus::conferences`].
 
-/// Counters; they only grow while the process lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Metrics {
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+        /// Counters; they only grow while the process lives.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Metrics {
+            $($(#[doc = $doc])+ pub $name: u64,)*
+        }
+
+        impl Metrics {
+            /// Every counter: its name, its comment, its value.
+            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc),+), self.$name)),*]
+            }
+        }
+    };
+}
+
+counters! {
     /// Conference requests received, over XMPP and HTTP.
-    pub conference_requests: u64,
+    conference_requests,
     /// Requests that created a conference.
-    pub conference_requests_new: u64,
+    conference_requests_new,
     /// Requests refused with an error.
-    pub conference_requests_failed: u64,
+    conference_requests_failed,
     /// Requests answered `ready=false` because of the admission rate or another limit.
-    pub conference_requests_deferred: u64,
+    conference_requests_deferred,
     /// Requests answered `ready=false` because no node had room for a visitor.
-    pub no_capacity: u64,
+    no_capacity,
     /// Requests told that the room is not live.
-    pub not_live: u64,
+    not_live,
     /// Conferences whose main room was joined; health checks are not counted.
-    pub conferences_created: u64,
+    conferences_created,
     /// Conferences that ended; health checks are not counted.
-    pub conferences_ended: u64,
+    conferences_ended,
     /// Members seen on stage.
-    pub participants: u64,
+    participants,
     /// Visitors seen.
-    pub visitors: u64,
+    visitors,
     /// Sent to the stage.
-    pub admitted_to_stage: u64,
+    admitted_to_stage,
     /// Sent back to the stage because they were there before.
-    pub returned_to_stage: u64,
+    returned_to_stage,
     /// Redirected: the client asked to be a visitor.
-    pub redirected_requested: u64,
+    redirected_requested,
     /// Redirected: the room lists its participants and this is none of them.
-    pub redirected_not_listed: u64,
+    redirected_not_listed,
     /// Redirected: the room has an audience already.
-    pub redirected_audience_open: u64,
+    redirected_audience_open,
     /// Redirected: the stage is full.
-    pub redirected_stage_full: u64,
+    redirected_stage_full,
     /// Seats that were not taken in time.
-    pub seats_expired: u64,
+    seats_expired,
     /// Shadow rooms linked.
-    pub vrooms_linked: u64,
+    vrooms_linked,
     /// Shadow rooms that could not be opened.
-    pub vrooms_failed: u64,
+    vrooms_failed,
     /// Connections to nodes lost.
-    pub xmpp_disconnects: u64,
+    xmpp_disconnects,
     /// IQs that were not answered in time.
-    pub iq_timeouts: u64,
+    iq_timeouts,
     /// Stanzas refused.
-    pub bad_stanzas: u64,
+    bad_stanzas,
     /// Jingle requests received.
-    pub jingle_received: u64,
+    jingle_received,
     /// Jingle requests refused.
-    pub jingle_refused: u64,
+    jingle_refused,
     /// Jingle and mute requests sent.
-    pub jingle_sent: u64,
+    jingle_sent,
     /// Offers sent.
-    pub session_initiate_sent: u64,
+    session_initiate_sent,
     /// Offers accepted.
-    pub sessions_accepted: u64,
+    sessions_accepted,
     /// Offers answered with an error.
-    pub offers_refused: u64,
+    offers_refused,
     /// Changes of sources sent.
-    pub source_changes_sent: u64,
+    source_changes_sent,
     /// Requests to bridges.
-    pub colibri_requests: u64,
+    colibri_requests,
     /// Requests to bridges sent again because they were not answered.
-    pub colibri_repeated: u64,
+    colibri_repeated,
     /// Endpoints asked for.
-    pub endpoints_allocated: u64,
+    endpoints_allocated,
     /// Endpoints that could not be had.
-    pub allocations_failed: u64,
+    allocations_failed,
     /// Endpoints that a bridge did not know any more.
-    pub endpoints_lost: u64,
+    endpoints_lost,
     /// Times that no bridge could be chosen.
-    pub no_bridge: u64,
+    no_bridge,
     /// Conferences taken off a bridge that failed them.
-    pub bridges_removed: u64,
+    bridges_removed,
     /// Bridges that left the brewery.
-    pub bridges_lost: u64,
+    bridges_lost,
     /// Participants moved to another bridge.
-    pub participants_moved: u64,
+    participants_moved,
     /// Endpoints moved to relieve bridges.
-    pub endpoints_redistributed: u64,
+    endpoints_redistributed,
     /// Clients that reported that they could not connect.
-    pub participants_ice_failed: u64,
+    participants_ice_failed,
     /// Clients that asked for another session.
-    pub participants_restart_requested: u64,
+    participants_restart_requested,
     /// Restarts in place that clients asked for.
-    pub ice_restarts_requested: u64,
+    ice_restarts_requested,
     /// Restarts in place passed on to clients.
-    pub ice_restarts_relayed: u64,
+    ice_restarts_relayed,
     /// Restarts in place that the bridge did not need.
-    pub ice_restarts_not_needed: u64,
+    ice_restarts_not_needed,
     /// Restarts in place that the bridge refused.
-    pub ice_restarts_failed: u64,
+    ice_restarts_failed,
     /// Cascades that were joined again.
-    pub cascade_repairs: u64,
+    cascade_repairs,
     /// Health checks that were not answered twice.
-    pub health_timeouts: u64,
+    health_timeouts,
     /// Health checks that a bridge failed.
-    pub health_failures: u64,
+    health_failures,
 }

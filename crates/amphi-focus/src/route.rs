@@ -200,7 +200,7 @@ impl Focus {
         match request {
             Ok(request) => {
                 let answer = ConferenceAnswer { room: request.room_text.clone(), ..ConferenceAnswer::default() };
-                self.request(now, Waiting { reply, request, peer: None, answer, why: None });
+                self.request(now, Waiting { reply, request, peer: None, answer, why: None, because: "" });
             }
             Err(e) => {
                 self.core.metrics.conference_requests += 1;

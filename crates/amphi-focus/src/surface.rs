@@ -122,6 +122,23 @@ pub enum Input {
         /// Which.
         what: Move,
     },
+    /// An operator holds a bridge: as if it were draining, whatever it says itself; or lets it go again. Unknown bridges are
+    /// ignored.
+    HoldBridge {
+        /// Its address or its nick.
+        bridge: String,
+        /// Whether it is held.
+        hold: bool,
+    },
+    /// An operator throws somebody out, on stage or in the audience. Unknown rooms and endpoints are ignored.
+    Kick {
+        /// The main room.
+        room: BareJid,
+        /// Endpoint id.
+        endpoint: String,
+        /// For people.
+        reason: Option<String>,
+    },
     /// The deadline of [`crate::Focus::poll_timeout`] has come.
     Tick,
 }
@@ -230,6 +247,8 @@ pub struct BridgeStatus {
     pub operational: bool,
     /// Is chosen only if there is no other.
     pub draining: bool,
+    /// Held by an operator, like one that is draining.
+    pub held: bool,
     /// Goes when it is empty.
     pub graceful_shutdown: bool,
     /// Too many of its clients cannot connect.
@@ -266,6 +285,42 @@ pub struct VisitorChange {
     pub joined: bool,
 }
 
+pub(crate) const NOT_LIVE: &str = "the meeting is not live yet";
+
+/// Where a conference request leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To the main room.
+    Stage,
+    /// To a visitor node.
+    Audience,
+    /// The client is to ask again.
+    Wait,
+    /// The client gets an error.
+    Refused,
+}
+
+/// What became of a conference request, and why: so that an operator can tell why somebody landed where it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Main room.
+    pub room: BareJid,
+    /// The browser.
+    pub machine: Option<String>,
+    /// What the token claims, unverified.
+    pub user: Option<String>,
+    /// Real address, when it asked over XMPP.
+    pub from: Option<String>,
+    /// Network address, when it asked over HTTP.
+    pub peer: Option<IpAddr>,
+    /// Where it leads.
+    pub place: Place,
+    /// Why, in words.
+    pub why: &'static str,
+    /// The visitor node.
+    pub vnode: Option<Arc<str>>,
+}
+
 /// Why a conference ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
@@ -285,9 +340,26 @@ pub enum EndReason {
     Operator,
 }
 
+impl EndReason {
+    /// For operators.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NobodyJoined => "nobody joined in time",
+            Self::Empty => "everybody left",
+            Self::RoomGone => "the room was destroyed",
+            Self::NotOwner => "the focus is not an owner of the room any more",
+            Self::JoinFailed => "the focus could not join the room",
+            Self::MainLost => "the main node was lost",
+            Self::Operator => "an operator ended it",
+        }
+    }
+}
+
 /// Something that an operator, or the media half, may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// A conference request was answered.
+    Decided(Box<Decision>),
     /// The main room was joined.
     ConferenceStarted {
         /// Main room.

@@ -15,6 +15,7 @@ use crate::context::{Cx, Memberships, Request};
 use crate::destroy::Destroy;
 use crate::error::RoomError;
 use crate::occupant::Peer;
+use crate::operator::{Act, ActError, Told};
 use crate::room::Room;
 use crate::{ConnId, Session, address, disco, token};
 
@@ -74,6 +75,15 @@ pub enum Input {
     },
     /// The deadline of [`Hub::poll_timeout`] has come.
     Tick,
+    /// An operator asks or does something. Answered by [`Output::Told`], always exactly once.
+    Operate {
+        /// Chosen by the caller.
+        id: u64,
+        /// Real address of the room; `None` asks for all rooms.
+        room: Option<BareJid>,
+        /// What.
+        act: Act,
+    },
     /// An operator, or a component that acts for the room, ends it.
     Destroy {
         /// Real address.
@@ -197,6 +207,13 @@ pub enum Output {
         /// Its state; `None` when the room is gone.
         state: Option<LiveState>,
     },
+    /// Answers [`Input::Operate`].
+    Told {
+        /// As asked.
+        id: u64,
+        /// The answer.
+        result: Result<Told, ActError>,
+    },
     /// The room is gone; its id is not used again.
     Destroyed {
         /// Room.
@@ -303,6 +320,10 @@ impl Hub {
                     self.in_room(now, wall, &room, Room::tick);
                 }
             }
+            Input::Operate { id, room, act } => {
+                let result = self.operate(now, wall, room, act);
+                self.out.push_back(Output::Told { id, result });
+            }
             Input::Destroy { room, venue, reason } => {
                 self.in_room(now, wall, &room, |r, cx| r.destroy(cx, &Destroy { venue, reason }));
             }
@@ -335,6 +356,16 @@ impl Hub {
     /// Rooms for the admin API: real address, id, people on stage, visitors.
     pub fn rooms(&self) -> impl Iterator<Item = (&BareJid, RoomId, usize, usize)> {
         self.rooms.iter().map(|(jid, r)| (jid, r.id, r.roster.on_stage(), r.roster.visitors()))
+    }
+
+    fn operate(&mut self, now: Instant, wall: u64, room: Option<BareJid>, act: Act) -> Result<Told, ActError> {
+        let Some(room) = room else {
+            let all = self.rooms.values().filter(|r| r.is_for_people());
+            return Ok(Told::Rooms(all.map(Room::status).collect()));
+        };
+        let mut result = Err(ActError::NoSuchRoom);
+        self.in_room(now, wall, &room, |r, cx| result = r.operate(cx, act));
+        result
     }
 
     fn stanza(&mut self, now: Instant, wall: u64, from: &Origin, to: &Jid, stanza: Stanza) {

@@ -39,6 +39,7 @@ mod metadata;
 mod nick;
 mod node_side;
 mod occupant;
+mod operator;
 mod owner;
 mod password;
 mod presence;
@@ -60,6 +61,7 @@ pub use config::{
 };
 pub use error::RoomError;
 pub use hub::{Broadcast, Counters, Group, Groups, Hub, Input, LiveState, Origin, Output, PeerState, RoomId};
+pub use operator::{Act, ActError, Hand, OccupantStatus, RoomStatus, Told};
 pub use services::{ExternalService, ServiceAttributes};
 pub use session::{Claims, ConnId, Session};
 pub use token::{is_moderator, token_fits};

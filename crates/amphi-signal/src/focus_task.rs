@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amphi_focus::{
-    BridgeStatus, ConferenceAnswer, ConferenceRequest, Event, Focus, Input, Meeting, Move, MoveError, NodeId, Output,
-    RequestError, VisitorChange,
+    BridgeStatus, ConferenceAnswer, ConferenceRequest, ConferenceStatus, Event, Focus, Input, Meeting, MemberStatus, Move,
+    MoveError, NodeId, NodeStatus, Output, RequestError, VisitorChange,
 };
 use amphi_stanza::BareJid;
 use amphi_stanza::{FullJid, Stanza};
 use amphi_xmpp::client::{ClientConfig, ClientEvent};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::journal::{Draft, Journal, Kind as Happened};
 use crate::metrics::{Kind, Metrics};
 use crate::node::Node;
 use crate::service::{self, Retry};
@@ -50,7 +51,32 @@ type Moved = Result<(u32, u32), MoveError>;
 /// Bridges, and how many members wait to be invited: for the first time, and again.
 type Bridges = (Vec<BridgeStatus>, (usize, usize));
 
+/// What the focus last said of itself.
+#[derive(Clone, Debug, Default)]
+pub struct FocusView {
+    /// Counters.
+    pub metrics: amphi_focus::Metrics,
+    /// The main node is connected and its components are known.
+    pub ready: bool,
+    /// Visitor nodes.
+    pub nodes: Vec<NodeStatus>,
+    /// Conferences.
+    pub conferences: Vec<ConferenceStatus>,
+    /// Bridges.
+    pub bridges: Vec<BridgeStatus>,
+    /// Members that wait to be invited: for the first time, and again.
+    pub invitations: (usize, usize),
+}
+
+/// Where the focus publishes its view.
+pub(crate) type SharedView = Arc<parking_lot::Mutex<Arc<FocusView>>>;
+
+/// How often at most.
+const VIEW_EVERY: Duration = Duration::from_millis(500);
+
 enum Command {
+    Members(BareJid, usize, oneshot::Sender<Option<Vec<MemberStatus>>>),
+    Member(BareJid, String, oneshot::Sender<Option<MemberStatus>>),
     Request(ConferenceRequest, IpAddr, oneshot::Sender<Result<ConferenceAnswer, RequestError>>),
     Meeting(String, Option<String>, oneshot::Sender<Option<Meeting>>),
     Visitors(BareJid, usize, oneshot::Sender<Names>),
@@ -102,6 +128,20 @@ impl FocusHandle {
         rx.await.ok()
     }
 
+    /// Members of a conference, the stage first; `None` if there is no such conference.
+    pub(crate) async fn members(&self, room: BareJid, limit: usize) -> Option<Vec<MemberStatus>> {
+        let (tx, rx) = oneshot::channel();
+        self.tx.send(Command::Members(room, limit, tx)).await.ok()?;
+        rx.await.ok()?
+    }
+
+    /// A member of a conference.
+    pub(crate) async fn member(&self, room: BareJid, endpoint: String) -> Option<MemberStatus> {
+        let (tx, rx) = oneshot::channel();
+        self.tx.send(Command::Member(room, endpoint, tx)).await.ok()?;
+        rx.await.ok()?
+    }
+
     /// Gives the focus an input, for operators.
     pub async fn input(&self, input: Input) {
         let _ = self.tx.send(Command::Input(input)).await;
@@ -110,12 +150,32 @@ impl FocusHandle {
 
 type FromNode = (NodeId, ClientEvent);
 
+/// Who hears of what the focus does.
+pub(crate) struct Watch {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) view: SharedView,
+}
+
+impl Watch {
+    fn publish(&self, focus: &Focus) {
+        *self.view.lock() = Arc::new(FocusView {
+            metrics: *focus.metrics(),
+            ready: focus.is_ready(),
+            nodes: focus.nodes(),
+            conferences: focus.conferences(),
+            bridges: focus.bridges(Instant::now()),
+            invitations: focus.invite_queues(),
+        });
+    }
+}
+
 /// Starts the focus and its connections.
 pub(crate) async fn start(
     focus: Focus,
     links: Vec<(NodeId, FocusLink)>,
     shards: &Shards,
-    metrics: Arc<Metrics>,
+    watch: Watch,
     visitors: mpsc::UnboundedSender<VisitorChange>,
 ) -> FocusHandle {
     let (tx, rx) = mpsc::channel(4096);
@@ -137,7 +197,7 @@ pub(crate) async fn start(
             }
         }
     }
-    shards.run_on(0, run(focus, rx, from_nodes, senders, metrics, visitors)).await;
+    shards.run_on(0, run(focus, rx, from_nodes, senders, watch, visitors)).await;
     FocusHandle { tx }
 }
 
@@ -146,7 +206,7 @@ async fn run(
     mut rx: mpsc::Receiver<Command>,
     mut from_nodes: mpsc::Receiver<FromNode>,
     senders: HashMap<NodeId, mpsc::UnboundedSender<Stanza>>,
-    metrics: Arc<Metrics>,
+    watch: Watch,
     visitors: mpsc::UnboundedSender<VisitorChange>,
 ) {
     let mut meetings: HashMap<u64, oneshot::Sender<Option<Meeting>>> = HashMap::new();
@@ -154,8 +214,14 @@ async fn run(
     let mut asked: HashMap<u64, oneshot::Sender<Result<ConferenceAnswer, RequestError>>> = HashMap::new();
     let mut moves: HashMap<u64, oneshot::Sender<Moved>> = HashMap::new();
     let mut next_id = 0u64;
+    let mut view_due = Some(Instant::now());
+    let mut told_at = Instant::now();
     loop {
-        let deadline = focus.poll_timeout();
+        if view_due.is_some_and(|at| at <= Instant::now()) {
+            watch.publish(&focus);
+            (view_due, told_at) = (None, Instant::now());
+        }
+        let deadline = [focus.poll_timeout(), view_due].into_iter().flatten().min();
         let timer = crate::timer::until(deadline);
         let input = tokio::select! {
             c = rx.recv() => match c {
@@ -183,6 +249,14 @@ async fn run(
                     let _ = answer.send((focus.bridges(Instant::now()), focus.invite_queues()));
                     continue;
                 }
+                Some(Command::Members(room, limit, answer)) => {
+                    let _ = answer.send(focus.members(&room, limit));
+                    continue;
+                }
+                Some(Command::Member(room, endpoint, answer)) => {
+                    let _ = answer.send(focus.member(&room, &endpoint));
+                    continue;
+                }
                 Some(Command::Input(i)) => i,
                 None => return,
             },
@@ -191,9 +265,15 @@ async fn run(
                 ClientEvent::Down => Input::Disconnected { node },
                 ClientEvent::Stanza(stanza) => Input::Stanza { node, stanza },
             },
-            () = timer => Input::Tick,
+            () = timer => {
+                if focus.poll_timeout().is_none_or(|at| at > Instant::now()) {
+                    continue;
+                }
+                Input::Tick
+            }
         };
         focus.handle(Instant::now(), input);
+        view_due.get_or_insert(told_at + VIEW_EVERY);
         while let Some(o) = focus.poll_output() {
             match o {
                 Output::Send { node, stanza } => {
@@ -208,7 +288,7 @@ async fn run(
                         Ok(_) => "wait",
                         Err(_) => "error",
                     };
-                    metrics.conference_requests.get_or_create(&Kind { kind }).inc();
+                    watch.metrics.conference_requests.get_or_create(&Kind { kind }).inc();
                     if let Some(tx) = asked.remove(&id) {
                         let _ = tx.send(result);
                     }
@@ -235,14 +315,78 @@ async fn run(
                         let _ = tx.send(result);
                     }
                 }
-                Output::Event(e) => log(&e),
+                Output::Event(e) => {
+                    log(&e);
+                    note(&watch.journal, &e);
+                }
             }
         }
     }
 }
 
+/// Notes what operators may want to know.
+fn note(journal: &Journal, e: &Event) {
+    let draft = match e {
+        Event::Decided(d) => return journal.decided(d),
+        Event::MemberJoined { node: NodeId::Vnode(_), .. } | Event::MemberLeft { node: NodeId::Vnode(_), .. }
+            if !journal.is_watched() =>
+        {
+            return;
+        }
+        Event::BadStanza { .. } => return,
+        Event::ConferenceStarted { room, meeting_id } => {
+            Draft::new(Happened::RoomCreated, format!("Meeting {meeting_id} started.")).room(room)
+        }
+        Event::ConferenceEnded { room, reason } => {
+            Draft::new(Happened::RoomEnded, format!("The meeting ended: {}.", reason.words())).room(room)
+        }
+        Event::VroomLinked { room, vnode } => {
+            Draft::new(Happened::NodeLinked, "The shadow room is linked and takes visitors.").room(room).node(vnode)
+        }
+        Event::VroomFailed { room, vnode, why } => {
+            Draft::new(Happened::Trouble, format!("The shadow room could not be opened: {why}.")).room(room).node(vnode)
+        }
+        Event::VroomClosed { room, vnode } => {
+            Draft::new(Happened::NodeUnlinked, "The shadow room is gone.").room(room).node(vnode)
+        }
+        Event::NodeLost { node, visitors } => {
+            Draft::new(Happened::NodeDown, format!("The focus lost the node, with {visitors} visitors.")).node(node)
+        }
+        Event::NodeUp { node } => Draft::new(Happened::NodeUp, "The focus is connected to the node.").node(node),
+        Event::BridgeUp { bridge } => Draft::new(Happened::BridgeUp, "The bridge is there.").node(bridge),
+        Event::BridgeDown { bridge } => Draft::new(Happened::BridgeDown, "The bridge is gone.").node(bridge),
+        Event::BridgeSessionFailed { room, bridge } => {
+            Draft::new(Happened::BridgeDown, "The bridge failed the meeting, which left it.").room(room).node(bridge)
+        }
+        Event::CascadeRepaired { room, links } => {
+            Draft::new(Happened::Trouble, format!("{links} links between bridges were made again.")).room(room)
+        }
+        Event::IqFailed { what, why } => {
+            Draft::new(Happened::Trouble, format!("A request of the focus ({what}) failed: {why}."))
+        }
+        Event::MemberJoined { room, node, occupant } => {
+            let kind = if *node == NodeId::Main { Happened::Joined } else { Happened::VisitorJoined };
+            Draft::new(kind, if *node == NodeId::Main { "Came on stage." } else { "Came into the audience." })
+                .room(room)
+                .node(node)
+                .endpoint(occupant.nick())
+        }
+        Event::MemberLeft { room, node, occupant } => {
+            let kind = if *node == NodeId::Main { Happened::Left } else { Happened::VisitorLeft };
+            Draft::new(kind, if *node == NodeId::Main { "Left the stage." } else { "Left the audience." })
+                .room(room)
+                .node(node)
+                .endpoint(occupant.nick())
+        }
+    };
+    journal.note(draft);
+}
+
 fn log(e: &Event) {
     match e {
+        Event::Decided(d) => {
+            tracing::debug!(room = %d.room, place = ?d.place, why = d.why, vnode = d.vnode.as_deref(), "Request decided.");
+        }
         Event::ConferenceStarted { room, meeting_id } => tracing::info!(%room, meeting_id, "Conference started."),
         Event::ConferenceEnded { room, reason } => tracing::info!(%room, ?reason, "Conference ended."),
         Event::VroomLinked { room, vnode } => tracing::info!(%room, %vnode, "Visitor room linked."),

@@ -65,9 +65,14 @@ pub(crate) fn front(http: Arc<Http>, more: Option<Router>) -> Router {
 }
 
 /// Routes of the focus' and operators' address.
-pub(crate) fn admin(http: Arc<Http>) -> Router {
+pub(crate) fn admin(http: Arc<Http>, more: Option<Router>) -> Router {
     let router = common(http.clone()).merge(crate::operators::routes());
-    router.layer(middleware::from_fn_with_state(http.clone(), cors)).with_state(http)
+    let router = router.layer(middleware::from_fn_with_state(http.clone(), cors)).with_state(http);
+    // The rest is for operators: no page of another origin may ask for it.
+    match more {
+        Some(more) => router.merge(more),
+        None => router,
+    }
 }
 
 fn common(_: Arc<Http>) -> Router<Arc<Http>> {

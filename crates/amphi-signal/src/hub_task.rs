@@ -8,6 +8,7 @@ use amphi_room::{Counters, Hub, Input, Output, RoomId};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 
+use crate::journal::{Draft, Kind as Happened};
 use crate::metrics::{NodeLabel, NodeRole};
 use crate::node::Node;
 use crate::queue::News;
@@ -162,7 +163,12 @@ impl Outbound {
                     self.news.push(News { room, shown, state });
                 }
             }
-            Output::Promised { room, username, ttl } => node.promise(room, username, ttl),
+            Output::Promised { room, username, ttl } => {
+                let text = format!("A visitor was let onto the stage, as {username}.");
+                node.journal.note(Draft::new(Happened::Promoted, text).room(&room).node(&node.name).endpoint(&*username));
+                node.promise(room, username, ttl);
+            }
+            Output::Told { id, result } => node.operators.answer(id, result),
         }
     }
 

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use amphi_focus::{BridgeStatus, NodeStatus};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -174,6 +177,73 @@ impl Metrics {
     pub(crate) fn close(&self, reason: &'static str) {
         self.closed.get_or_create(&Reason { reason }).inc();
     }
+}
+
+/// What the focus tells Prometheus: its counters, its nodes and its bridges.
+#[derive(Debug)]
+pub(crate) struct FocusFigures(pub(crate) crate::focus_task::SharedView);
+
+impl Collector for FocusFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let view = self.0.lock().clone();
+        for (name, help, value) in view.metrics.each() {
+            let counter = ConstCounter::new(value);
+            let name = ["amphi_focus_", name].concat();
+            counter.encode(encoder.encode_descriptor(&name, help.trim(), None, counter.metric_type())?)?;
+        }
+        let plain = [
+            ("conferences", "Conferences", view.conferences.len()),
+            ("invitations_waiting", "Members that wait for their first invitation", view.invitations.0),
+            ("reinvitations_waiting", "Members that wait to be invited again", view.invitations.1),
+        ];
+        for (name, help, value) in plain {
+            let gauge = ConstGauge::new(value as f64);
+            let name = ["amphi_focus_", name].concat();
+            gauge.encode(encoder.encode_descriptor(&name, help, None, gauge.metric_type())?)?;
+        }
+        let nodes: [(&str, &str, fn(&NodeStatus) -> f64); 5] = [
+            ("node_visitors", "Visitors of a node", |n| f64::from(n.visitors)),
+            ("node_pending", "Visitors on their way to a node", |n| f64::from(n.pending)),
+            ("node_capacity", "Visitors that a node may have", |n| f64::from(n.capacity)),
+            ("node_connected", "The focus is connected to the node", |n| f64::from(u8::from(n.connected))),
+            ("node_draining", "The node gets no new visitors", |n| f64::from(u8::from(n.draining))),
+        ];
+        for (name, help, value) in nodes {
+            let all = view.nodes.iter().map(|n| (n.vnode.clone(), value(n)));
+            family(&mut encoder, name, help, "node", all)?;
+        }
+        let bridges: [(&str, &str, fn(&BridgeStatus) -> f64); 5] = [
+            ("bridge_stress", "Load of a bridge; 1 is full", |b| b.stress),
+            ("bridge_endpoints", "Endpoints of this focus on a bridge", |b| f64::from(b.endpoints)),
+            ("bridge_operational", "The bridge can be chosen", |b| f64::from(u8::from(b.operational))),
+            ("bridge_draining", "The bridge is chosen only if there is no other", |b| {
+                f64::from(u8::from(b.draining || b.held))
+            }),
+            ("bridge_failing_ice", "Too many clients cannot connect to it", |b| f64::from(u8::from(b.failing_ice))),
+        ];
+        for (name, help, value) in bridges {
+            let all = view.bridges.iter().map(|b| (b.name.clone(), value(b)));
+            family(&mut encoder, name, help, "bridge", all)?;
+        }
+        Ok(())
+    }
+}
+
+/// One gauge for each of several things.
+fn family(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    all: impl Iterator<Item = (String, f64)>,
+) -> Result<(), std::fmt::Error> {
+    let name = ["amphi_focus_", name].concat();
+    let mut descriptor = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+    for (value, n) in all {
+        let labels = [(label, value)];
+        ConstGauge::new(n).encode(descriptor.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 /// A counter of one thread, published now and then: cheaper than an atomic that threads share.

@@ -20,8 +20,10 @@ use tokio::sync::mpsc;
 
 use crate::backend::Identity;
 use crate::hosts::Host;
+use crate::journal::Journal;
 use crate::links::Links;
 use crate::metrics::{Metrics, NodeLabel, NodeRole};
+use crate::operator::Questions;
 use crate::queue::News;
 use crate::shard::{Op, ShardMsg, Shards, VIRTUAL, shard_of};
 use crate::tls::ServerTls;
@@ -66,6 +68,9 @@ pub(crate) struct Node {
     pub(crate) hubs: OnceLock<Vec<mpsc::Sender<Input>>>,
     /// Where news for those who wait for a room go.
     pub(crate) news: OnceLock<mpsc::UnboundedSender<News>>,
+    pub(crate) journal: Arc<Journal>,
+    /// Questions of operators to rooms.
+    pub(crate) operators: Questions,
     sessions: RwLock<HashMap<FullJid, ConnId, foldhash::fast::RandomState>>,
     resumptions: Mutex<HashMap<Box<str>, Parked, foldhash::fast::RandomState>>,
     promises: Mutex<HashMap<String, Promise>>,
@@ -106,6 +111,7 @@ pub(crate) struct Parts {
     pub(crate) components: HashMap<String, HostServices>,
     pub(crate) focus_proxy: Option<FocusProxy>,
     pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) journal: Arc<Journal>,
 }
 
 impl Node {
@@ -123,6 +129,8 @@ impl Node {
             metrics,
             hubs: OnceLock::new(),
             news: OnceLock::new(),
+            journal: parts.journal,
+            operators: Questions::default(),
             sessions: RwLock::default(),
             resumptions: Mutex::default(),
             promises: Mutex::default(),

@@ -57,6 +57,7 @@ fn bridge(b: &BridgeStatus) -> Value {
         "stress": b.stress,
         "operational": b.operational,
         "draining": b.draining,
+        "held": b.held,
         "graceful_shutdown": b.graceful_shutdown,
         "failing_ice": b.failing_ice,
         "endpoints": b.endpoints,

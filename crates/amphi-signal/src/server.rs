@@ -19,14 +19,16 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::addresses::{AddressLimit, Addresses};
 use crate::bosh;
-use crate::focus_task::{self, FocusHandle, FocusLink};
+use crate::focus_task::{self, FocusHandle, FocusLink, SharedView};
 use crate::front::{self, Front, FrontSettings, Target};
 use crate::hosts::{Host, HostAuth};
 use crate::http::{self, FocusAt, Health, Http};
 use crate::hub_task;
+use crate::journal::{Journal, JournalLimits};
 use crate::links::{LinkSettings, Links};
-use crate::metrics::Metrics;
+use crate::metrics::{FocusFigures, Metrics};
 use crate::node::{FocusProxy, Node, Parts};
+use crate::operator::Operator;
 use crate::queue::{self, Queue, QueueSettings, Service, ServiceSettings};
 use crate::service::ServiceLink;
 use crate::shard::{NewConn, NewFraming, ShardMsg, ShardSettings, Shards};
@@ -114,6 +116,9 @@ pub struct FrontServer {
     pub there: HashMap<String, String>,
 }
 
+/// Makes the paths of the operators' address once there is something to operate.
+pub type AdminRoutes = Box<dyn FnOnce(Operator) -> axum::Router + Send>;
+
 /// Everything a process runs.
 pub struct ServerSettings {
     /// Threads that own connections.
@@ -126,6 +131,10 @@ pub struct ServerSettings {
     pub front: Option<FrontServer>,
     /// HTTP for the focus' requests and for operators.
     pub admin: Option<SocketAddr>,
+    /// Further paths there.
+    pub admin_routes: Option<AdminRoutes>,
+    /// Bounds of the journal.
+    pub journal: JournalLimits,
     /// Certificate.
     pub certificate: CertificateSource,
     /// The focus, and where it finds its nodes.
@@ -171,6 +180,7 @@ pub struct Server {
     shards: Arc<Shards>,
     tls: Arc<ServerTls>,
     focus: Option<FocusHandle>,
+    operator: Operator,
     tasks: Vec<tokio::task::AbortHandle>,
 }
 
@@ -229,6 +239,11 @@ impl Server {
     pub async fn start(settings: ServerSettings) -> Result<Self, StartError> {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let view = SharedView::default();
+        if settings.focus.is_some() {
+            registry.register_collector(Box::new(FocusFigures(view.clone())));
+        }
+        let journal = Arc::new(Journal::new(settings.journal));
         let registry = Arc::new(registry);
         let tls = Self::certificate(&settings)?;
         let front_tls = ServerTls::load(settings.certificate.clone(), vec!["localhost".to_owned()], false)?;
@@ -239,7 +254,7 @@ impl Server {
         let mut nodes: HashMap<String, Arc<Node>> = HashMap::new();
         let mut order = Vec::new();
         for n in &settings.nodes {
-            let node = Node::new(parts(n, &tls), shards.clone(), virt.clone(), metrics.clone());
+            let node = Node::new(parts(n, &tls, &journal), shards.clone(), virt.clone(), metrics.clone());
             nodes.insert(n.name.clone(), node.clone());
             order.push(node);
         }
@@ -293,10 +308,10 @@ impl Server {
                         },
                     ));
                 }
-                Some(
-                    focus_task::start(Focus::new(config, rand::random()), links, &shards, metrics.clone(), visitors)
-                        .await,
-                )
+                let watch =
+                    focus_task::Watch { metrics: metrics.clone(), journal: journal.clone(), view: view.clone() };
+                let focus = Focus::new(config, rand::random());
+                Some(focus_task::start(focus, links, &shards, watch, visitors).await)
             }
             None => None,
         };
@@ -339,8 +354,9 @@ impl Server {
             main = Some(Target::Here(node.clone()));
         }
         let region_header = settings.front.as_ref().map_or_else(String::new, |f| f.settings.region_header.clone());
-        let health =
+        let health: Arc<dyn Health> =
             Arc::new(HealthOf { nodes: order.clone(), has_focus: focus.is_some(), targets, metrics: metrics.clone() });
+        let operator = Operator::new(order, focus.clone(), view, journal, metrics.clone(), health.clone());
         let app = Arc::new(Http {
             focus: focus_at,
             registry: settings.metrics.then_some(registry),
@@ -387,11 +403,12 @@ impl Server {
         }
         if let Some(addr) = settings.admin {
             let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
-            let router = http::admin(app);
+            let more = settings.admin_routes.map(|make| make(operator.clone()));
+            let router = http::admin(app, more);
             let served = front::serve_admin(listener, router, settings.shard.negotiation_timeout);
             tasks.push(tokio::spawn(served).abort_handle());
         }
-        Ok(Self { nodes, shards, tls, focus, tasks })
+        Ok(Self { nodes, shards, tls, focus, operator, tasks })
     }
 
     /// The certificate that servers see, as [`Server::start`] will use it; made if there is none yet.
@@ -415,6 +432,11 @@ impl Server {
     /// The focus, if it runs here.
     pub fn focus(&self) -> Option<&FocusHandle> {
         self.focus.as_ref()
+    }
+
+    /// The operator's hand on this process.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
     }
 
     /// Names of the nodes that run here.
@@ -441,7 +463,7 @@ impl Server {
     }
 }
 
-fn parts(n: &NodeSettings, tls: &Arc<ServerTls>) -> Parts {
+fn parts(n: &NodeSettings, tls: &Arc<ServerTls>, journal: &Arc<Journal>) -> Parts {
     let main_services = n.hosts.first().map(|h| Arc::new(services(h)));
     let hosts = n
         .hosts
@@ -489,6 +511,7 @@ fn parts(n: &NodeSettings, tls: &Arc<ServerTls>) -> Parts {
         components,
         focus_proxy: n.focus_proxy.clone(),
         tls: Some(tls.clone()),
+        journal: journal.clone(),
     }
 }
 

@@ -296,6 +296,22 @@ impl Promotions {
         Some(Answer { pending, username, allow })
     }
 
+    /// An operator invites a visitor, whether its hand is up or not. `None` while the audience is not in use, or when no more
+    /// names can be given out.
+    pub fn invite(&mut self, now: Instant, visitor: &str, node: &str, name: impl FnOnce() -> String) -> Option<Answer> {
+        let username = name();
+        if !self.active || !self.issue(now, &username) {
+            return None;
+        }
+        let at = self.pending.iter().position(|p| p.visitor == visitor && p.node == node);
+        let pending = at.and_then(|i| self.pending.remove(i)).unwrap_or_else(|| Pending {
+            visitor: visitor.to_owned(),
+            node: node.to_owned(),
+            nick: None,
+        });
+        Some(Answer { pending, username, allow: true })
+    }
+
     /// Somebody on stage moves between main and breakout room and may come back. Such a place does not depend on a node.
     pub fn expect_back(&mut self, now: Instant, session: &FullJid) {
         if let Some(local) = session.local()

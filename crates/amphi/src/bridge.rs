@@ -28,6 +28,7 @@ const RETRY: Retry = Retry { first: Duration::from_secs(5), later: Duration::fro
 /// The running bridge of this process.
 pub(crate) struct Media {
     handle: BridgeHandle,
+    nick: String,
     plane: Plane,
     /// The login at the main node of this process, until there is one.
     waiting: Option<Waiting>,
@@ -87,7 +88,7 @@ impl Media {
             events,
             links,
         });
-        let mut me = Self { handle, plane, waiting, tasks: Vec::new() };
+        let mut me = Self { nick: b.nick.clone(), handle, plane, waiting, tasks: Vec::new() };
         if let Some(at) = b.listen {
             me.serve("bridge.listen", at, rest::router(me.handle.clone(), b.said.shutdown)).await?;
         }
@@ -106,6 +107,16 @@ impl Media {
         };
         self.tasks.push(tokio::spawn(served).abort_handle());
         Ok(())
+    }
+
+    /// Its nick in breweries.
+    pub(crate) fn nick(&self) -> &str {
+        &self.nick
+    }
+
+    /// Who asks it.
+    pub(crate) fn handle(&self) -> BridgeHandle {
+        self.handle.clone()
     }
 
     /// Paths for the front.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use amphi_load::LoadArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ctl::CtlArgs;
 use crate::config::{Config, ConfigError, Layers, Mistake, Place, reference};
 use crate::import::ImportArgs;
 use crate::provision::ProvisionArgs;
@@ -38,6 +39,8 @@ pub enum Command {
     Fingerprint(RunArgs),
     /// Write what a deployment on one host or many needs, or check one that runs
     Provision(ProvisionArgs),
+    /// Operate a running server: its rooms, nodes and bridges
+    Ctl(CtlArgs),
     /// Load a server, this one or a stock one, and measure
     Load(LoadArgs),
     /// Print the version

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Config(command) => command.run(),
         Command::Fingerprint(args) => fingerprint(&args),
         Command::Provision(args) => args.run(),
+        Command::Ctl(args) => args.run(),
         Command::Load(args) => amphi_load::run(&args).unwrap_or_else(failed),
         Command::Version => {
             println!("amphi {}", env!("CARGO_PKG_VERSION"));

@@ -55,7 +55,12 @@ pub(crate) fn routes(about: &About) -> Router {
         .with_state(Arc::new(Site { index, health }))
 }
 
-fn file(path: &str) -> Option<&'static [u8]> {
+/// Whether the page is part of this program.
+pub(crate) fn is_built() -> bool {
+    file(INDEX).is_some()
+}
+
+pub(crate) fn file(path: &str) -> Option<&'static [u8]> {
     FILES.binary_search_by(|(name, _)| (*name).cmp(path)).ok().map(|at| FILES[at].1)
 }
 
@@ -102,7 +107,7 @@ async fn anything(State(site): State<Arc<Site>>, method: Method, uri: Uri, heade
     }
 }
 
-fn asset(path: &str, bytes: &'static [u8], headers: &HeaderMap) -> Response {
+pub(crate) fn asset(path: &str, bytes: &'static [u8], headers: &HeaderMap) -> Response {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let accepts = |name: &str| accepted.split(',').any(|a| a.trim().split(';').next() == Some(name));
     let compressed = [("br", ".br"), ("gzip", ".gz")]

@@ -10,6 +10,7 @@ use amphi_queue::{LiveRule, SessionConfig, Spread};
 use amphi_room::{
     AddressList, ChatBudget, MainConfig, MucConfig, NodeConfig, Role, RoomLimits, TokenPolicy, VisitorNodeConfig,
 };
+use amphi_signal::journal::JournalLimits;
 use amphi_signal::{
     Account, AddressLimit, CertificateSource, FocusProxy, FocusTarget, FrontServer, FrontSettings, HostAuth,
     HostSettings, LinkSettings, NodeSettings, PeerSettings, QueueSettings, Server, ServerSettings, ServiceSettings,
@@ -21,10 +22,11 @@ use amphi_xmpp::services::{self, ExternalService, Identity};
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
+use crate::admin;
 use crate::bridge::Media;
 use crate::config::{
     Certificate, Config, Focus, FocusAuthentication, FocusPlace, Host, Links, Live, Login, Muc, MucKind, NickRule,
-    Node, Peer, Promotion, Service, TokenKey, WhereNode,
+    Node, Password, Peer, Promotion, Service, TokenKey, WhereNode,
 };
 use crate::{page, site};
 
@@ -53,6 +55,18 @@ impl App {
             let started = Media::start(bridge, alone).await?;
             settings.routes = settings.routes.map(|page| page.merge(started.routes()));
             media = Some(started);
+        }
+        if config.admin.said.enabled && config.listen.admin.is_some() {
+            let token = config.admin.token.obtain().context("the token of the admin API")?;
+            let bridge = media.as_ref().map(|m| (m.nick().to_owned(), m.handle()));
+            let at = config.listen.admin.map(|a| format!("http://{a}/dashboard")).unwrap_or_default();
+            match &config.admin.token {
+                Password::Kept(path) => tracing::info!(token = %path.display(), "The dashboard is at {at}; its token lies in a file."),
+                Password::Given(_) => tracing::info!("The dashboard is at {at}."),
+            }
+            let config = config.clone();
+            settings.admin_routes =
+                Some(Box::new(move |op| admin::routes(config, token.expose_secret(), bridge, op)));
         }
         let server = Server::start(settings).await?;
         if let Some(media) = &mut media {
@@ -144,6 +158,12 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
         nodes,
         front: front(c)?,
         admin: c.listen.admin,
+        admin_routes: None,
+        journal: JournalLimits {
+            events: c.admin.said.events as usize,
+            decisions: c.admin.said.decisions as usize,
+            ..JournalLimits::default()
+        },
         certificate,
         focus: focus(c)?,
         focus_http: match &c.focus.place {

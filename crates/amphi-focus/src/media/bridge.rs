@@ -80,6 +80,8 @@ pub(crate) struct Bridge {
     pub(crate) region: Option<Arc<str>>,
     pub(crate) relay_id: Option<Arc<str>>,
     pub(crate) drain: bool,
+    /// An operator wants nothing placed here.
+    pub(crate) held: bool,
     pub(crate) graceful: bool,
     pub(crate) shutting_down: bool,
     pub(crate) healthy: Option<bool>,
@@ -114,6 +116,7 @@ impl Bridge {
             relay_id: None,
             // Until it says otherwise.
             drain: true,
+            held: false,
             graceful: false,
             shutting_down: false,
             healthy: None,

@@ -138,6 +138,13 @@ impl Focus {
         self.core.out.push_back(Output::Moved { id, result });
     }
 
+    pub(crate) fn hold_bridge(&mut self, bridge: &str, hold: bool) {
+        let all = self.core.media.bridges.iter_mut();
+        for (_, b) in all.filter(|(id, b)| ***id == *bridge || b.nick() == bridge) {
+            b.held = hold;
+        }
+    }
+
     fn moved(&mut self, now: Instant, what: Move) -> Result<(u32, u32), MoveError> {
         let bridge_id = |bridge: &str| -> Result<Arc<str>, MoveError> {
             let found = self.core.media.bridges.iter().find(|(id, b)| ***id == *bridge || b.nick() == bridge);
@@ -187,6 +194,7 @@ impl Focus {
             stress: b.corrected_stress(now, config),
             operational: b.is_operational(now, config),
             draining: b.drain,
+            held: b.held,
             graceful_shutdown: b.graceful || b.shutting_down,
             failing_ice: b.is_failing_ice(now),
             endpoints: b.endpoints,

@@ -76,7 +76,7 @@ pub(crate) fn select(
     // The address settles ties, so that the choice does not depend on the table.
     all.sort_by(|(p, a), (q, b)| (p, a.stress).partial_cmp(&(q, b.stress)).unwrap().then_with(|| a.id.cmp(b.id)));
     let mut all: Vec<Candidate<'_>> = all.into_iter().map(|(_, c)| c).collect();
-    for keep in [(|b: &Bridge| !b.drain) as fn(&Bridge) -> bool, |b| !b.graceful] {
+    for keep in [(|b: &Bridge| !b.drain && !b.held) as fn(&Bridge) -> bool, |b| !b.graceful] {
         if all.iter().any(|c| keep(c.bridge)) {
             all.retain(|c| keep(c.bridge));
         }

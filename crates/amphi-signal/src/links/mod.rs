@@ -168,6 +168,16 @@ impl Links {
         }
     }
 
+    /// Every domain that is talked to: whether it is reached in memory, and where its server is.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (&str, bool, Option<&str>)> {
+        self.routes.iter().map(|(domain, route)| match route {
+            Route::Memory(_) => (domain.as_str(), true, None),
+            Route::Stream(i) => {
+                (domain.as_str(), false, self.settings.peers.get(*i).and_then(|p| p.address.as_deref()))
+            }
+        })
+    }
+
     /// Whether there is a way to this domain.
     pub(crate) fn reaches(&self, domain: &str) -> bool {
         self.routes.contains_key(domain)

@@ -174,6 +174,33 @@ impl MainLinks {
         Ok(())
     }
 
+    /// An operator lets a visitor come on stage, with or without a raised hand. `None` if its node is not connected, or no
+    /// more names can be given out.
+    pub fn invite(&mut self, now: Instant, visitor: &FullJid) -> Option<Vec<Action>> {
+        let node = self.node_by_host(visitor.domain())?.addr.clone();
+        self.shadow(&node)?;
+        let waited = self.promotions.pending().any(|p| p.visitor == visitor.as_str());
+        let answer = self.promotions.invite(now, visitor.as_str(), &node.host, || (self.uuid)().to_string())?;
+        let mut out = Vec::new();
+        if waited {
+            self.tell_hand(&answer.pending.visitor, answer.pending.nick.as_deref(), false, None, &mut out);
+        }
+        self.respond(answer, &mut out);
+        Some(out)
+    }
+
+    /// An operator sends somebody from the stage into the audience. `None` if nobody on stage has this id.
+    pub fn send_to_audience(&mut self, id: &str) -> Option<Vec<Action>> {
+        let target = self.roster.get(id).map(|m| m.real.clone())?;
+        let text = demote_request(id, id);
+        let mut out = vec![self.json_to(Some("chat"), &target, &text)];
+        let others: Vec<FullJid> = self.roster.moderators().filter(|(n, _)| *n != id).map(|(_, r)| r.clone()).collect();
+        for real in others {
+            out.push(self.json_to(Some("chat"), &real, &text));
+        }
+        Some(out)
+    }
+
     /// A moderator sends somebody from the stage into the audience.
     fn demote(&mut self, o: &Occupant<'_>, id: &str, actor: &str) -> Result<Vec<Action>, StanzaError> {
         if actor != o.nick {

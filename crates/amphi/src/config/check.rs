@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use amphi_signal::journal::Kind;
 use amphi_stanza::BareJid;
+use secrecy::ExposeSecret as _;
 
 use super::checked::{
-    Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, WhereNode,
+    Admin, Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, Webhook, WhereNode,
 };
 use super::error::Mistake;
 use super::file::{File, Links};
@@ -94,6 +96,7 @@ impl Check<'_> {
             bridge,
             services: self.services(),
             web: self.web(),
+            admin: self.admin(),
             limits: file.limits.clone(),
             log: file.log.clone(),
             metrics: file.metrics.clone(),
@@ -308,6 +311,48 @@ impl Check<'_> {
             reply_timeout: said.reply_timeout.0,
             trusted_domains: self.domains("focus.trusted_domains", &said.trusted_domains),
         })
+    }
+
+    fn admin(&mut self) -> Admin {
+        let said = self.file.admin.clone();
+        let token = match self.secret("admin.token", said.token.as_ref(), said.token_file.as_deref()) {
+            Some(token) => {
+                if token.expose_secret().len() < 16 {
+                    self.wrong("admin.token", "is too easy to guess: 16 characters at least");
+                }
+                Password::Given(token)
+            }
+            None => Password::Kept(self.file.data_dir.join("admin-token")),
+        };
+        for (key, n) in [("streams", said.streams), ("webhook_attempts", said.webhook_attempts)] {
+            if n == 0 {
+                self.wrong(&format!("admin.{key}"), "at least one");
+            }
+        }
+        let mut webhooks = Vec::new();
+        for (n, hook) in said.webhooks.iter().enumerate() {
+            let key = |name: &str| format!("admin.webhooks[{n}].{name}");
+            let url = self.url(&key("url"), &hook.url);
+            let secret = self.secret(&key("secret"), hook.secret.as_ref(), hook.secret_file.as_deref());
+            let mut events = Vec::new();
+            for (i, name) in hook.events.iter().enumerate() {
+                match Kind::parse(name) {
+                    Some(kind) => events.push(kind),
+                    None => self.wrong(
+                        &format!("{}[{i}]", key("events")),
+                        format!("{name:?} is none of {}", Kind::ALL.map(Kind::as_str).join(", ")),
+                    ),
+                }
+            }
+            match (url, secret) {
+                (Some(url), Some(secret)) => webhooks.push(Webhook { url, secret, events }),
+                (Some(_), None) if hook.secret_file.is_none() => {
+                    self.wrong(&key("secret"), "is missing: a receiver could not tell our events from anybody's");
+                }
+                _ => {}
+            }
+        }
+        Admin { said, token, webhooks }
     }
 
     fn queue(&mut self) -> QueueFile {

@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use amphi_signal::journal::Kind;
 use amphi_stanza::BareJid;
+use secrecy::SecretString;
 
+use super::admin::AdminFile;
 use super::bridge_check::Bridge;
 use super::check::Check;
 use super::error::ConfigError;
@@ -66,12 +69,36 @@ pub struct Config {
     pub services: Vec<Service>,
     /// The stock web application.
     pub web: Option<Web>,
+    /// The admin API.
+    pub admin: Admin,
     /// Bounds on peers.
     pub limits: LimitsFile,
     /// Log output.
     pub log: LogFile,
     /// Metrics.
     pub metrics: MetricsFile,
+}
+
+/// The admin API.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Its switches and bounds.
+    pub said: AdminFile,
+    /// What operators show.
+    pub token: Password,
+    /// Receivers of events.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// A receiver of events.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Where.
+    pub url: String,
+    /// Key of the signature.
+    pub secret: SecretString,
+    /// Which events; empty for the usual ones.
+    pub events: Vec<Kind>,
 }
 
 /// What a process is.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::admin::AdminFile;
 use super::bridge::BridgeFile;
 use super::focus::FocusFile;
 use super::hosts::{HostFile, MucFile};
@@ -72,6 +73,8 @@ pub struct File {
     pub media: MediaFile,
     /// The media bridge.
     pub bridge: BridgeFile,
+    /// The admin API and the dashboard.
+    pub admin: AdminFile,
     /// Bounds on what one peer may use.
     pub limits: LimitsFile,
     /// Log output, on standard error.
@@ -107,6 +110,7 @@ impl Default for File {
             focus: FocusFile::default(),
             media: MediaFile::default(),
             bridge: BridgeFile::default(),
+            admin: AdminFile::default(),
             limits: LimitsFile::default(),
             log: LogFile::default(),
             metrics: MetricsFile::default(),

@@ -3,6 +3,7 @@
 //! Two stages. [`Layers`] become a [`File`]: right keys, right types. A [`File`] becomes a [`Config`]: addresses parsed,
 //! secrets read, names valid, usual hosts filled in, contradictions named. The rest of the program sees only [`Config`].
 
+mod admin;
 mod bridge;
 mod bridge_check;
 mod check;
@@ -27,9 +28,10 @@ mod units;
 mod visitors;
 mod web;
 
+pub use admin::{AdminFile, WebhookFile};
 pub use bridge::{BridgeFile, BridgeLoginFile};
 pub use bridge_check::{Bridge, BridgeLogin, BridgePlace};
-pub use checked::{Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, WhereNode};
+pub use checked::{Admin, Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, Webhook, WhereNode};
 pub use error::{ConfigError, Mistake, Place};
 pub use file::{File, Links, ListenFile, LogFile, LogFormat, MetricsFile, Promotion, TlsFile};
 pub use focus::{FocusAuthentication, FocusFile, Live};

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::schema::{self, Kind, Shape};
-use super::{AccountFile, BridgeLoginFile, File, HostFile, MucFile, NodeFile, ServiceFile};
+use super::{AccountFile, BridgeLoginFile, File, HostFile, MucFile, NodeFile, ServiceFile, WebhookFile};
 
 const HEAD: &str = "\
 <!-- Written by `amphi config reference`; change the comments in crates/amphi/src/config instead. -->
@@ -57,6 +57,7 @@ fn defaults_of_entry(list: &str) -> Value {
         "mucs" => serde_json::to_value(MucFile::default()),
         "logins" => serde_json::to_value(BridgeLoginFile::default()),
         "services" => serde_json::to_value(ServiceFile::default()),
+        "webhooks" => serde_json::to_value(WebhookFile::default()),
         "nodes" => serde_json::to_value(NodeFile::default()),
         _ => Ok(Value::Null),
     };

@@ -1,0 +1,87 @@
+import type { Bridge, Node } from './api';
+import { bridges, go, nodes } from './state';
+import { short } from './Plot';
+
+const WIDTH = 960;
+const BOX = { w: 232, h: 58 };
+const GAP = 16;
+
+const tone = (state: string): string =>
+  ({ up: 'good', draining: 'gold', leaving: 'gold', full: 'gold', down: 'bad', ill: 'bad' })[state] ?? 'soft';
+
+function Box({ x, y, name, state, text, load, to }: {
+  x: number; y: number; name: string; state: string; text: string; load: number | null; to: string;
+}) {
+  const open = (e: Event): void => {
+    e.preventDefault();
+    go(to);
+  };
+  return (
+    <a href={`#/${to}`} onClick={open} class={`box ${tone(state)}`} aria-label={`${name}: ${state}, ${text}`}>
+      <rect x={x} y={y} width={BOX.w} height={BOX.h} rx="12" />
+      <circle cx={x + 18} cy={y + 21} r="4.5" />
+      <text x={x + 32} y={y + 26} class="name">{name}</text>
+      <text x={x + BOX.w - 14} y={y + 26} class="state" text-anchor="end">{state}</text>
+      <text x={x + 32} y={y + 44} class="facts">{text}</text>
+      {load !== null && (
+        <>
+          <rect x={x + 12} y={y + BOX.h - 6} width={BOX.w - 24} height="3" rx="1.5" class="track" />
+          <rect x={x + 12} y={y + BOX.h - 6} width={Math.max(0, Math.min(1, load)) * (BOX.w - 24)} height="3" rx="1.5" class={`load ${load > 0.8 ? 'hot' : ''}`} />
+        </>
+      )}
+    </a>
+  );
+}
+
+const place = (i: number, n: number, height: number): number => (height - (n * (BOX.h + GAP) - GAP)) / 2 + i * (BOX.h + GAP);
+
+function Wire({ from, to, state, label }: { from: [number, number]; to: [number, number]; state: string; label: string }) {
+  const mid = (from[0] + to[0]) / 2;
+  return (
+    <path class={`wire ${state}`} d={`M${from[0]},${from[1]} C${mid},${from[1]} ${mid},${to[1]} ${to[0]},${to[1]}`}>
+      <title>{label}</title>
+    </path>
+  );
+}
+
+/** Who is connected with whom: visitor nodes, the main node, bridges. */
+export function Topology() {
+  const main = nodes.value.filter((n) => n.kind === 'main');
+  const audience = nodes.value.filter((n) => n.kind === 'visitor');
+  const media = bridges.value;
+  const tallest = Math.max(main.length, audience.length, media.length, 2);
+  const height = tallest * (BOX.h + GAP) + GAP;
+  const cx = (WIDTH - BOX.w) / 2;
+  const rx = WIDTH - BOX.w - 4;
+  const yMain = place(0, Math.max(1, main.length), height);
+  const facts = (n: Node): string =>
+    n.kind === 'main'
+      ? `${n.rooms ?? 0} rooms · ${short(n.stage ?? 0)} on stage`
+      : `${short(n.visitors ?? 0)}${n.pending ? ` +${n.pending}` : ''} of ${short(n.capacity ?? 0)} visitors`;
+  const media_facts = (b: Bridge): string =>
+    `${short(b.endpoints)} endpoints · ${Math.round(b.stress * 100)} % load${b.rates ? ` · ${short(b.rates.bits_out)}bit/s` : ''}`;
+  return (
+    <section class="card topology" aria-label="Topology">
+      <svg viewBox={`0 0 ${WIDTH} ${height + 26}`} role="group">
+        <text x="4" y="14" class="column">AUDIENCE</text>
+        <text x={cx} y="14" class="column">STAGE</text>
+        <text x={rx} y="14" class="column">MEDIA</text>
+        <g transform="translate(0 22)">
+          {audience.map((n, i) => {
+            const up = n.link !== false && n.connected !== false;
+            const words = n.link === false ? 'link down' : n.connected === false ? 'focus not connected' : 'link up';
+            return <Wire key={n.name} from={[4 + BOX.w, place(i, audience.length, height) + BOX.h / 2]} to={[cx, yMain + BOX.h / 2]} state={up ? 'good' : 'bad'} label={`${n.name} – main: ${words}`} />;
+          })}
+          {media.map((b, i) => (
+            <Wire key={b.name} from={[cx + BOX.w, yMain + BOX.h / 2]} to={[rx, place(i, media.length, height) + BOX.h / 2]} state={tone(b.state) === 'bad' ? 'bad' : 'good'} label={`focus – ${b.name}: ${b.state}`} />
+          ))}
+          {audience.map((n, i) => <Box key={n.name} x={4} y={place(i, audience.length, height)} name={n.name} state={n.state} text={facts(n)} load={n.load} to={`nodes/${n.name}`} />)}
+          {main.map((n, i) => <Box key={n.name} x={cx} y={place(i, main.length, height)} name={n.name} state={n.state} text={facts(n)} load={null} to={`nodes/${n.name}`} />)}
+          {media.map((b, i) => <Box key={b.name} x={rx} y={place(i, media.length, height)} name={b.name} state={b.state} text={media_facts(b)} load={b.stress} to={`bridges/${encodeURIComponent(b.name)}`} />)}
+          {!media.length && <text x={rx} y={height / 2} class="facts">No bridge has announced itself.</text>}
+          {!audience.length && <text x="4" y={height / 2} class="facts">There is no visitor node.</text>}
+        </g>
+      </svg>
+    </section>
+  );
+}
