@@ -20,6 +20,9 @@ use crate::tally::Tally;
 
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
+    if task == "run" {
+        return start();
+    }
     let outcome = std::env::set_current_dir(root()).map_err(Into::into).and_then(|()| match task.as_str() {
         "check" => check(),
         "licences" => {
@@ -34,7 +37,6 @@ fn main() -> ExitCode {
         }
         "deploy" => deploy(),
         "page" => page::build().map(|()| Tally::default()),
-        "run" => return start(),
         "browser" => browser(),
         "test" => test(),
         _ => bail!("usage: cargo xtask run | page | check | licences | deploy | interop | browser | test"),
@@ -54,11 +56,13 @@ fn main() -> ExitCode {
 
 /// Builds everything and starts the server; further arguments are the server's.
 fn start() -> ExitCode {
-    // Without the page there is still a server.
+    // Where one is stays where one is: paths among the arguments are meant from here. Without the page there is still a server.
     if let Err(error) = page::build() {
         eprintln!("xtask: {error:#}; going on without the meeting page");
     }
-    let mut server = cargo(&["run", "--release", "--"]);
+    let manifest = root().join("Cargo.toml");
+    let mut server = cargo(&["run", "--release", "--manifest-path"]);
+    server.arg(manifest).arg("--");
     server.args(std::env::args().skip(2));
     match server.status() {
         Ok(status) => status.code().and_then(|c| u8::try_from(c).ok()).map_or(ExitCode::FAILURE, ExitCode::from),

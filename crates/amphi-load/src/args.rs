@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
+use crate::media::MediaArgs;
 use clap::{Args, Subcommand, builder::ArgPredicate};
 
 /// Arguments of `load`.
@@ -17,6 +18,8 @@ pub struct LoadArgs {
 pub enum LoadCommand {
     /// Open a stage and an audience against a signaling server and measure joins and fan-out.
     Signaling(Box<SignalingArgs>),
+    /// Publish and watch video through the whole way: signaling, ICE, DTLS, SRTP; measure what a bridge carries.
+    Media(Box<MediaArgs>),
     /// Write frames to many connections in a plain loop (started by `signaling --bare`).
     #[command(hide = true)]
     BareServer(BareServerArgs),
@@ -158,6 +161,9 @@ pub struct SignalingArgs {
     /// Clients of the probe.
     #[arg(long, default_value_t = 1)]
     pub probe_clients: u32,
+    /// Accept the focus' offers of media (nobody connects), and count them; every client has to get one.
+    #[arg(long, conflicts_with_all = ["rooms", "probe"])]
+    pub offers: bool,
     /// Compare with a plain loop of writes to as many sockets, in turns.
     #[arg(long)]
     pub bare: bool,

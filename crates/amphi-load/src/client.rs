@@ -6,7 +6,7 @@ mod negotiate;
 mod room;
 mod wire;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use serde::Deserialize;
 
@@ -67,6 +67,8 @@ pub(crate) enum Input<'a> {
     Line,
     /// Send a changed presence.
     Presence,
+    /// Send this stanza.
+    Say(&'a [u8]),
     /// Leave for good.
     Leave,
 }
@@ -86,6 +88,8 @@ pub(crate) enum Output {
     Failed,
     /// The client was in the room and lost its connection.
     Dropped,
+    /// The focus offers media; the stanza is in [`Sink::offers`].
+    Offer,
 }
 
 /// Where bytes, wishes and counts of a call go; one per thread, its buffers are reused.
@@ -95,6 +99,8 @@ pub(crate) struct Sink {
     pub(crate) bytes: Vec<u8>,
     /// Wishes in order.
     pub(crate) outputs: Vec<Output>,
+    /// Offers of media, in the order of their wishes.
+    pub(crate) offers: VecDeque<Vec<u8>>,
     /// Counters.
     pub(crate) stats: Stats,
     scratch: Vec<u8>,
@@ -174,6 +180,7 @@ pub(crate) struct Client {
     rng: u64,
     started: Nanos,
     admitted: Nanos,
+    entered: Nanos,
     deadline: Nanos,
     heard: Nanos,
     not_ready: u8,
@@ -217,6 +224,7 @@ impl Client {
             rng: seed | 1,
             started: 0,
             admitted: 0,
+            entered: 0,
             deadline: Nanos::MAX,
             heard: 0,
             not_ready: 0,
@@ -234,6 +242,16 @@ impl Client {
     /// Where [`Output::Connect`] goes.
     pub(crate) fn place(&self) -> &Arc<Place> {
         &self.place
+    }
+
+    /// When it began to join.
+    pub(crate) fn started(&self) -> Nanos {
+        self.started
+    }
+
+    /// Its name in the room.
+    pub(crate) fn nick(&self) -> &str {
+        std::str::from_utf8(&self.nick).unwrap_or("00000000")
     }
 
     /// What the client wants to be.
@@ -304,6 +322,9 @@ impl Client {
             Input::Tick if now >= self.deadline => self.tick(now, scene, sink),
             Input::Line => self.send_line(now, scene, sink),
             Input::Presence => self.send_presence(now, scene, sink),
+            Input::Say(stanza) if matches!(self.state, State::Joining | State::Joined) => {
+                self.send_stanza(sink, |out| out.extend_from_slice(stanza));
+            }
             Input::Leave => self.leave(sink),
             _ => {}
         }

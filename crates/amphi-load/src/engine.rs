@@ -23,6 +23,7 @@ use rustls::ClientConfig;
 use slab::Slab;
 
 use crate::{
+    accept::{self, Invitation},
     client::{Client, Input, Nanos, Output, Role, Sink},
     seats::{RoomScene, Seat},
     stats::Stats,
@@ -49,7 +50,25 @@ pub(crate) struct Surroundings {
     pub(crate) tls: Arc<ClientConfig>,
     /// Most HTTP connections per thread.
     pub(crate) http_connections: usize,
+    /// Who takes offers of media; without anybody they are accepted as they are, and nobody ever connects.
+    pub(crate) offers: Option<OfferTaker>,
 }
+
+/// An offer of media to a client.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// Number of the client in its thread.
+    pub(crate) at: usize,
+    /// When it began to join.
+    pub(crate) started: Nanos,
+    /// Its name in the room.
+    pub(crate) nick: String,
+    /// The stanza.
+    pub(crate) iq: Vec<u8>,
+}
+
+/// Takes offers.
+pub(crate) type OfferTaker = Arc<dyn Fn(Offer) + Send + Sync>;
 
 struct Slot {
     client: Client,
@@ -97,6 +116,8 @@ pub(crate) struct Engine {
     chat: Ticker,
     /// Deliveries that are in the shared counter already.
     published: u64,
+    /// Accepted offers that are in the shared counter already.
+    published_accepts: u64,
 }
 
 impl Engine {
@@ -145,6 +166,7 @@ impl Engine {
             presences,
             chat,
             published: 0,
+            published_accepts: 0,
         })
     }
 
@@ -195,6 +217,8 @@ impl Engine {
 
     /// Makes deliveries known at once: who waits for them must not take a long batch for silence.
     fn publish(&mut self) {
+        self.around.shared.accepted.fetch_add(self.sink.stats.accepted - self.published_accepts, Ordering::Relaxed);
+        self.published_accepts = self.sink.stats.accepted;
         let delivered = self.sink.stats.chat.received + self.sink.stats.presence.received;
         if delivered == self.published {
             return;
@@ -230,6 +254,13 @@ impl Engine {
                 let rate = each * self.chat.who.len() as f64;
                 self.chat.start(now, if rate > 0.0 { u64::MAX } else { 0 }, rate);
             }
+            Command::JoinOne(at) if at < self.slots.len() => {
+                self.around.shared.started.fetch_add(1, Ordering::Relaxed);
+                self.feed(at, Input::Start);
+            }
+            Command::Say(at, stanza) if at < self.slots.len() => self.feed(at, Input::Say(&stanza)),
+            Command::JoinOne(_) | Command::Say(..) => {}
+            Command::LeaveOne(at) => self.leave_one(at),
             Command::Leave(counted) => self.leave(&counted),
             Command::Stop => {}
         }
@@ -357,11 +388,28 @@ impl Engine {
                 self.under_way = self.under_way.saturating_sub(1);
                 shared.failed.fetch_add(1, Ordering::Relaxed);
             }
+            Output::Offer => {
+                let Some(iq) = self.sink.offers.pop_front() else { return };
+                self.offered(at, iq);
+            }
             Output::Dropped => {
                 shared.joined.fetch_sub(1, Ordering::Relaxed);
                 shared.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    fn offered(&mut self, at: usize, iq: Vec<u8>) {
+        let client = &self.slots[at].client;
+        if let Some(taker) = &self.around.offers {
+            return taker(Offer { at, started: client.started(), nick: client.nick().to_owned(), iq });
+        }
+        let Some(session) = Invitation::read(&iq) else {
+            return self.sink.stats.error("session-initiate: not understood");
+        };
+        let mut answer = Vec::new();
+        accept::write(&mut answer, &session, accept::Transport::CANNED, client.nick(), None);
+        self.feed(at, Input::Say(&answer));
     }
 
     fn room(&self, at: usize) -> &RoomScene {

@@ -3,7 +3,7 @@
 use crate::{
     engine::Command,
     marker::Carrier,
-    report::{Fanout, Joins, Report, Sample, Storm, Traffic},
+    report::{Fanout, Joins, Offers, Report, Sample, Storm, Traffic},
     run::{AudienceMarks, PART, Run},
     stats::Stats,
 };
@@ -43,6 +43,12 @@ impl Run {
             chat,
             presence,
             echo: stats.echo.summary(),
+            offers: self.args.offers.then(|| Offers {
+                received: stats.offers,
+                accepted: stats.accepted,
+                offer: stats.offer.summary(),
+                accept: stats.accept.summary(),
+            }),
             server: self.server,
             generator: self.generator,
             bare: self.comparison,
@@ -156,6 +162,10 @@ impl Run {
         let wanted = self.joins.stage + self.joins.audience;
         if self.joins.joined < wanted {
             self.problems.push(format!("{} of {wanted} clients did not join", wanted - self.joins.joined));
+        }
+        if self.args.offers && stats.accepted < self.joins.joined {
+            let missing = self.joins.joined - stats.accepted;
+            self.problems.push(format!("{missing} clients have not got and accepted an offer"));
         }
         let counts = [
             (self.joins.dropped, "clients lost their connection"),

@@ -2,6 +2,7 @@
 //! do, measures joins and fan-out, and checks that nothing is lost. It shares no parser and no room code with the server,
 //! so that a mistake there cannot hide here. The binary mounts it as `load`.
 
+mod accept;
 mod args;
 mod bare;
 mod client;
@@ -13,6 +14,7 @@ mod gauge;
 mod histogram;
 mod http;
 mod marker;
+mod media;
 mod process;
 mod report;
 mod run;
@@ -33,8 +35,12 @@ use std::process::ExitCode;
 pub use args::{BareClientArgs, BareServerArgs, LoadArgs, LoadCommand, SignalingArgs};
 pub use bare::Turn;
 pub use histogram::Latency;
+pub use media::{
+    BareMedia, BareTurn, Churn, Creates, Joining, MediaArgs, MediaReport, MediaSample, MediaServer, MediaTraffic,
+    MediaTurn, Quality, Viewers, run_media,
+};
 pub use report::{
-    Comparison, ComparisonTurn, Cycle, Fanout, Generator, Joins, Report, Rooms, Sample, Server, Storm, Traffic,
+    Comparison, ComparisonTurn, Cycle, Fanout, Generator, Joins, Offers, Report, Rooms, Sample, Server, Storm, Traffic,
 };
 pub use run::run_signaling;
 
@@ -43,17 +49,29 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         LoadCommand::Signaling(args) => {
             let report = run_signaling(args)?;
-            match args.json.as_deref() {
-                Some("-") => println!("{}", serde_json::to_string_pretty(&report)?),
-                Some(file) => {
-                    std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
-                    print!("{report}");
-                }
-                None => print!("{report}"),
-            }
-            Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            show(&report, args.json.as_deref(), report.ok)
+        }
+        LoadCommand::Media(args) => {
+            let report = run_media(args)?;
+            show(&report, args.json.as_deref(), report.ok)
         }
         LoadCommand::BareServer(args) => bare::server(args).map(|()| ExitCode::SUCCESS),
         LoadCommand::BareClient(args) => bare::client(args).map(|()| ExitCode::SUCCESS),
     }
+}
+
+fn show(
+    report: &(impl serde::Serialize + std::fmt::Display),
+    json: Option<&str>,
+    ok: bool,
+) -> anyhow::Result<ExitCode> {
+    match json {
+        Some("-") => println!("{}", serde_json::to_string_pretty(report)?),
+        Some(file) => {
+            std::fs::write(file, serde_json::to_string_pretty(report)?)?;
+            print!("{report}");
+        }
+        None => print!("{report}"),
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -68,6 +68,15 @@ pub(crate) fn socket_memory() -> Option<u64> {
     Some(words.nth(1)?.parse::<u64>().ok()? * PAGE)
 }
 
+/// UDP datagrams that this network namespace dropped because a receive buffer was full.
+pub(crate) fn receive_buffer_errors() -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/snmp").ok()?;
+    let mut lines = text.lines().filter(|l| l.starts_with("Udp:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let at = names.split_whitespace().position(|it| it == "RcvbufErrors")?;
+    values.split_whitespace().nth(at)?.parse().ok()
+}
+
 /// Most descriptors that this process may have open.
 pub(crate) fn descriptor_limit() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/limits").ok()?;

@@ -31,6 +31,8 @@ pub struct Report {
     pub presence: Fanout,
     /// A sender's own lines as it got them back.
     pub echo: Latency,
+    /// Offers of media.
+    pub offers: Option<Offers>,
     /// What the server used.
     pub server: Server,
     /// What the generator used.
@@ -115,6 +117,19 @@ impl Fanout {
             last: d.last_histogram().summary(),
         }
     }
+}
+
+/// Offers of media that were accepted without any media.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Offers {
+    /// Offers that came.
+    pub received: u64,
+    /// Answers that the focus took.
+    pub accepted: u64,
+    /// From the own presence to the offer.
+    pub offer: Latency,
+    /// From the own presence to the focus' result.
+    pub accept: Latency,
 }
 
 /// What the server used.
@@ -264,11 +279,11 @@ impl fmt::Display for Shown<f64> {
     }
 }
 
-fn mib(bytes: Option<u64>) -> Shown<f64> {
-    Shown(bytes.map(|b| b as f64 / f64::from(1 << 20)))
+pub(crate) fn mib(bytes: Option<u64>) -> Option<f64> {
+    bytes.map(|b| b as f64 / f64::from(1 << 20))
 }
 
-fn latency(f: &mut fmt::Formatter<'_>, name: &str, l: &Latency) -> fmt::Result {
+pub(crate) fn latency(f: &mut fmt::Formatter<'_>, name: &str, l: &Latency) -> fmt::Result {
     if l.count == 0 {
         return Ok(());
     }
@@ -276,7 +291,7 @@ fn latency(f: &mut fmt::Formatter<'_>, name: &str, l: &Latency) -> fmt::Result {
     writeln!(f, "  {name:<24} p50 {p50:>10}  p90 {p90:>10}  p99 {p99:>10}  max {max:>10} ms  (n {})", l.count)
 }
 
-fn row(f: &mut fmt::Formatter<'_>, name: &str, value: Option<f64>, unit: &str) -> fmt::Result {
+pub(crate) fn row(f: &mut fmt::Formatter<'_>, name: &str, value: Option<f64>, unit: &str) -> fmt::Result {
     match value {
         Some(_) => writeln!(f, "  {name:<44} {:>12} {unit}", Shown(value)),
         None => Ok(()),
@@ -327,6 +342,11 @@ impl fmt::Display for Report {
         fanout(f, "chat", &self.chat)?;
         fanout(f, "presence", &self.presence)?;
         latency(f, "own echo", &self.echo)?;
+        if let Some(offers) = &self.offers {
+            writeln!(f, "offers: {} received, {} accepted", offers.received, offers.accepted)?;
+            latency(f, "offer after entry", &offers.offer)?;
+            latency(f, "accepted after entry", &offers.accept)?;
+        }
         let s = &self.server;
         if !s.pids.is_empty() {
             writeln!(f, "server:")?;
@@ -340,8 +360,8 @@ impl fmt::Display for Report {
             row(f, "CPU per chat delivery, net", s.net_cpu_us_per_chat_delivery, "us")?;
             row(f, "CPU per presence delivery", s.cpu_us_per_presence_delivery, "us")?;
             row(f, "CPU per presence delivery, net", s.net_cpu_us_per_presence_delivery, "us")?;
-            row(f, "memory before / with the audience", mib(s.rss_start).0, "MiB")?;
-            row(f, "", mib(s.rss_end).0, "MiB")?;
+            row(f, "memory before / with the audience", mib(s.rss_start), "MiB")?;
+            row(f, "", mib(s.rss_end), "MiB")?;
             row(f, "memory per visitor", s.rss_bytes_per_visitor.map(|b| b / 1_024.0), "KiB")?;
             row(
                 f,
@@ -367,7 +387,7 @@ impl fmt::Display for Report {
         writeln!(f, "generator: {} threads, {:.1} s", g.threads, g.seconds)?;
         row(f, "CPU", g.cpu_seconds, "s")?;
         row(f, "CPU per join", g.cpu_ms_per_join, "ms")?;
-        row(f, "memory with the audience", mib(g.rss_end).0, "MiB")?;
+        row(f, "memory with the audience", mib(g.rss_end), "MiB")?;
         if !self.errors.is_empty() {
             writeln!(f, "errors:")?;
             for (kind, n) in &self.errors {

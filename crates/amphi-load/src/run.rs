@@ -93,13 +93,13 @@ fn people(args: &SignalingArgs) -> u64 {
 }
 
 /// In a storm nobody waits for somebody else's request.
-fn http_connections(args: &SignalingArgs) -> usize {
+pub(crate) fn http_connections(args: &SignalingArgs) -> usize {
     let usual = if args.storm { people(args).try_into().unwrap_or(usize::MAX) } else { 64 };
     args.http_connections.unwrap_or(usual).max(1)
 }
 
 /// All rooms of a run, each with a number of its own, so that a line in the wrong room is noticed.
-fn rooms(args: &SignalingArgs, run: u32) -> anyhow::Result<Arc<[RoomScene]>> {
+pub(crate) fn rooms(args: &SignalingArgs, run: u32) -> anyhow::Result<Arc<[RoomScene]>> {
     let Some(count) = args.rooms else {
         let board = Board::new(args.stage + seats::speakers(args));
         return Ok(Arc::new([RoomScene { script: Arc::new(script(args, run)?), board: Arc::new(board) }]));
@@ -148,6 +148,7 @@ fn script(args: &SignalingArgs, run: u32) -> anyhow::Result<Script> {
     script.queries = !args.no_queries;
     script.strict_every = args.strict_every;
     script.line_bytes = args.line_bytes;
+    script.accepts = args.offers;
     Ok(script)
 }
 
@@ -214,6 +215,7 @@ impl Run {
             sources: args.sources.clone().into(),
             tls: transport::tls_config(args.ca.as_deref())?,
             http_connections: http_connections(&args),
+            offers: None,
         };
         let (mut mailboxes, mut handles) = (Vec::new(), Vec::new());
         for (n, share) in seats::shares(&args, &rooms, threads).into_iter().enumerate() {
@@ -260,6 +262,7 @@ impl Run {
         }
         self.join_stage()?;
         self.join_audience()?;
+        self.await_offers();
         self.rest();
         if self.args.audience_chat > 0.0 {
             let speakers = self.args.audience_speakers.min(self.args.audience).max(1);
@@ -294,6 +297,28 @@ impl Run {
             self.args.presence = 0;
         }
         Ok(())
+    }
+
+    /// Everybody on stage and in the audience waits for an offer and its acceptance.
+    fn await_offers(&mut self) {
+        if !self.args.offers {
+            return;
+        }
+        let (mut seen, mut since) = (0, Instant::now());
+        let patience = Duration::from_secs_f64(self.args.drain);
+        loop {
+            let accepted = self.shared.accepted.load(Ordering::Relaxed);
+            if accepted >= self.shared.joined.load(Ordering::Relaxed) || self.is_broken() {
+                return;
+            }
+            if accepted != seen {
+                (seen, since) = (accepted, Instant::now());
+            } else if since.elapsed() > patience {
+                return;
+            }
+            std::thread::sleep(LOOK);
+            self.look("offers");
+        }
     }
 
     fn join_audience(&mut self) -> anyhow::Result<()> {

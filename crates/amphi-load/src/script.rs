@@ -99,6 +99,8 @@ pub(crate) struct Script {
     pub(crate) strict_every: u32,
     /// Length of a chat line.
     pub(crate) line_bytes: usize,
+    /// Whether clients answer offers of media.
+    pub(crate) accepts: bool,
     places: Mutex<HashMap<Option<String>, Arc<Place>>>,
     caps_ver: String,
 }
@@ -129,6 +131,7 @@ impl Script {
             queries: true,
             strict_every: 100,
             line_bytes: 120,
+            accepts: false,
             places: Mutex::default(),
             caps_ver: STANDARD.encode(sha.finalize()),
         }

@@ -201,6 +201,14 @@ pub(crate) struct Stats {
     pub(crate) malformed: u64,
     /// Lines replayed as history.
     pub(crate) history: u64,
+    /// Offers of media.
+    pub(crate) offers: u64,
+    /// Answers to them that the focus took.
+    pub(crate) accepted: u64,
+    /// From the own presence to the offer.
+    pub(crate) offer: Histogram,
+    /// From the own presence to the focus' result for the answer.
+    pub(crate) accept: Histogram,
 }
 
 impl Stats {
@@ -264,6 +272,10 @@ impl Stats {
         self.checked += other.checked;
         self.malformed += other.malformed;
         self.history += other.history;
+        self.offers += other.offers;
+        self.accepted += other.accepted;
+        self.offer.merge(&other.offer);
+        self.accept.merge(&other.accept);
     }
 }
 

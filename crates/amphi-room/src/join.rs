@@ -312,6 +312,13 @@ impl Room {
             return self.presence_update(cx, rq, nick);
         }
         let Some(o) = self.roster.get(nick).cloned() else { return };
+        let conn = |peer: &Peer| peer.session.as_ref().map(|s| s.conn);
+        if conn(&o.peer) != conn(rq.peer) && !o.traits.focus {
+            // A new connection of the same address: whoever was here is gone, and others must see that.
+            let wanted = nick.clone();
+            self.leave(cx, nick, None, Note::gone(), crate::leave::Leaving::Replaced);
+            return self.presence_of_outsider(cx, rq, &wanted, true);
+        }
         self.send_roster(cx, &o);
         self.presence_update(cx, rq, nick);
         self.send_history(cx, &o, rq.stanza);

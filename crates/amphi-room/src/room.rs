@@ -206,7 +206,12 @@ impl Room {
     pub(crate) fn session_gone(&mut self, cx: &mut Cx<'_>, session: &std::sync::Arc<Session>) {
         self.lock_queue.remove(session.jid.jid());
         self.rate_queue.remove(session.jid.jid());
-        if let Some(nick) = self.roster.by_real(session.jid.jid()).map(|o| o.nick.clone()) {
+        let place = self.roster.by_real(session.jid.jid());
+        // A newer connection of the same address may have come before the end of the older one is known.
+        if place.is_some_and(|o| o.peer.session.as_ref().is_some_and(|s| s.conn != session.conn)) {
+            return;
+        }
+        if let Some(nick) = place.map(|o| o.nick.clone()) {
             self.leave(cx, &nick, None, Note::gone(), Leaving::Lost);
         } else {
             self.main_session_gone(cx, &session.jid);

@@ -76,7 +76,7 @@ impl Media {
         let of_peers = plane.clone();
         let handle = start(Parts {
             settings: settings(b, mappings),
-            decisions: ConferenceConfig::default(),
+            decisions: ConferenceConfig { wanted_only: b.said.relay_wanted_only, ..ConferenceConfig::default() },
             peers: Peers {
                 certificate: Certificate::generate(SystemTime::now()).context("certificate of the bridge")?,
                 addresses: plane.addresses(),

@@ -113,7 +113,6 @@ function Hands({ meeting }: { meeting: Meeting }) {
         {hands.map((h, i) => (
           <li key={h.id}>
             <span class="place">{i + 1}</span>
-            <Avatar id={h.id} name={h.name} size={34} />
             <span class="person-name">
               {h.name}
               <small class="since">{clock(now.value - h.at)}</small>
@@ -138,7 +137,7 @@ function LiveSwitch({ meeting }: { meeting: Meeting }) {
       <Icon name="live" />
       <p>
         <b>{isLive ? 'You are live' : 'Not live'}</b>
-        <small>{isLive ? 'The audience can come in.' : state.waiting.value > 0 ? `${count(state.waiting.value)} waiting to come in.` : 'The audience waits outside.'}</small>
+        <small>{isLive ? 'The audience may enter.' : state.waiting.value > 0 ? `${count(state.waiting.value)} waiting to come in.` : 'The audience waits outside.'}</small>
       </p>
       <button type="button" class={isLive ? 'small-button' : 'small-button good'} onClick={() => meeting.setLive(!isLive)}>
         {isLive ? 'Hold' : 'Go live'}

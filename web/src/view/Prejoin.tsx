@@ -26,7 +26,7 @@ export function Prejoin({ meeting }: { meeting: Meeting }) {
           {local.camera.value ? (
             <Video track={local.camera.value} mirrored />
           ) : (
-            <Avatar id={name || 'you'} name={name || 'You'} size={112} />
+            <Avatar id={name || 'you'} name={name || 'You'} size={96} />
           )}
           <div class="preview-bar">
             <IconButton

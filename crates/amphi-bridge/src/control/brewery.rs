@@ -128,7 +128,7 @@ impl Brewery {
         for r in &mut self.rooms {
             if r.join_at.is_some_and(|at| at <= now) {
                 // If no answer comes, another attempt is a presence update for those who are in.
-                r.join_at = Some(now + REJOIN * 6);
+                r.join_at = Some(now + REJOIN);
                 self.out.push_back(presence(&r.me, true, stats));
             }
         }

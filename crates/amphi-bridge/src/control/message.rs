@@ -336,6 +336,7 @@ fn mapped(list: &[Mapped], prefix: char) -> Vec<WireMapped<'_>> {
 pub fn write(message: &Outgoing, version: Option<&str>) -> Arc<str> {
     let wire = match message {
         Outgoing::ServerHello => Wire::ServerHello { version },
+        Outgoing::RelayHello => Wire::ServerHello { version: Some(amphi_media::conference::WISHES_TOLD) },
         Outgoing::SenderConstraints { source, max_height } => {
             Wire::SenderSourceConstraints { source_name: source, max_height: *max_height }
         }

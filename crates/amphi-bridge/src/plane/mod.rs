@@ -370,7 +370,8 @@ impl Plane {
             Output::Send { .. } | Output::Ignored { .. } => return,
             Output::SetClass { receiver, .. }
             | Output::AudioSkip { receiver, .. }
-            | Output::AssumedBandwidth { receiver, .. } => {
+            | Output::AssumedBandwidth { receiver, .. }
+            | Output::Spare { relay: receiver, .. } => {
                 if let Some(place) = self.directory().find(*receiver) {
                     self.shard(place.shard, ShardOrder::Decision { conference, output });
                 }

@@ -86,6 +86,10 @@ pub(crate) struct Client {
     pub(crate) messages: Vec<String>,
     /// Asked about each datagram that comes; `true`: it is lost.
     pub(crate) lose: Loss,
+    /// Asked about each datagram that goes.
+    pub(crate) lose_sent: Loss,
+    /// Does nothing at all any more.
+    pub(crate) dead: bool,
     /// Sends nothing but STUN and DTLS.
     pub(crate) mute: bool,
 }
@@ -126,6 +130,8 @@ impl Client {
             opened: false,
             messages: Vec::new(),
             lose: Box::new(|_| false),
+            lose_sent: Box::new(|_| false),
+            dead: false,
             mute: false,
         }
     }
@@ -235,7 +241,16 @@ impl Client {
         self.socket.send_to(bytes, to).unwrap();
     }
 
+    /// Datagrams that wait in its socket.
+    pub(crate) fn waiting(&self) -> Vec<Vec<u8>> {
+        let mut buffer = [0; 2_048];
+        std::iter::from_fn(|| self.socket.recv_from(&mut buffer).ok().map(|(len, _)| buffer[..len].to_vec())).collect()
+    }
+
     pub(crate) fn poll(&mut self, now: Instant) {
+        if self.dead {
+            return;
+        }
         let mut buffer = [0; 2_048];
         loop {
             match self.socket.recv_from(&mut buffer) {
@@ -272,7 +287,8 @@ impl Client {
                     return;
                 }
                 Ok(Output::Transmit(it)) => {
-                    if !self.mute || it.contents[0] < 64 {
+                    let lost = (self.lose_sent)(&it.contents);
+                    if !lost && (!self.mute || it.contents[0] < 64) {
                         let _ = self.socket.send_to(&it.contents, it.destination);
                     }
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use amphi_bridge::plane::Event;
 use amphi_bridge::plane::command::{Command, Role};
+use amphi_media::conference::Output;
 use amphi_media::ids::{EndpointId, LayerIndex};
 use client::Got;
 use stage::{CLASS, Stage, audio_slots, video_slots};
@@ -315,4 +316,89 @@ fn publishers_behind_a_relay_are_seen_and_their_mesh_does_not_get_them_back() {
     let count = stage.clients[visitor].got[&slot].len();
     stage.run(Duration::from_millis(300));
     assert_eq!(stage.clients[visitor].got[&slot].len(), count, "gone");
+}
+
+#[test]
+fn what_was_lost_on_the_way_from_another_bridge_is_asked_for_again() {
+    let mut stage = Stage::new(2);
+    let relay = stage.join(Role::Relay { mesh: 1 }, false);
+    let behind = EndpointId(50);
+    stage.plane.send(Command::AddRelayed { endpoint: behind, relay: EndpointId(relay as u32) }).unwrap();
+    let mut count = 0;
+    stage.clients[relay].lose_sent = Box::new(move |datagram| {
+        let media = datagram.len() > 12 && datagram[8..12] == 31_u32.to_be_bytes();
+        count += usize::from(media);
+        media && count % 19 == 11
+    });
+    stage.clients[relay].publish(Some(21), &[(31, 41, 2)]);
+    let (_, video) = stage.signal_as(behind, relay);
+    stage.show(&[(video, LayerIndex::new(0, 0, 2))]);
+    let visitor = stage.join(Role::Visitor, true);
+    stage.classify(visitor);
+    let slot = video_slots()[0].0;
+    stage.until("enough", |it| it.clients[visitor].got.get(&slot).is_some_and(|it| it.len() > 300));
+    stage.clients[relay].lose_sent = Box::new(|_| false);
+    stage.run(Duration::from_millis(600));
+    decodable(&stage.clients[visitor].got[&slot]);
+    assert!(stage.stats().total.rtx_received >= 10, "{:#?}", stage.stats().total);
+}
+
+#[test]
+fn a_relay_that_dies_and_one_that_never_answers_hurt_nobody() {
+    let mut stage = call(2, &[(Role::Visitor, true)], &[(31, 41, 2)]);
+    let slot = video_slots()[0].0;
+    // One works at first, and somebody is behind it.
+    let dies = stage.join(Role::Relay { mesh: 1 }, false);
+    stage.clients[dies].expect_video(&[(31, 41)]);
+    let behind = EndpointId(50);
+    stage.plane.send(Command::AddRelayed { endpoint: behind, relay: EndpointId(dies as u32) }).unwrap();
+    stage.clients[dies].publish(Some(22), &[(51, 61, 1)]);
+    stage.signal_as(behind, dies);
+    // The other is signaled and nothing more.
+    let never = stage.join(Role::Relay { mesh: 2 }, false);
+    stage.clients[never].dead = true;
+    stage.until("the relay works", |it| it.clients[dies].got.get(&31).is_some_and(|it| it.len() > 50));
+    stage.clients[dies].dead = true;
+    stage.clients[1].got.clear();
+    stage.until("media goes on", |it| it.clients[1].got.get(&slot).is_some_and(|it| it.len() > 300));
+    let got = &stage.clients[1].got[&slot];
+    assert!(got.windows(2).all(|it| it[0].seq + 1 == it[1].seq), "without a hole");
+    // To an address that never proved itself go connectivity checks alone.
+    let sent = stage.clients[never].waiting();
+    assert!(sent.iter().all(|it| it[0] < 4), "{:?}", sent.iter().map(|it| it[0]).collect::<Vec<_>>());
+    // Both can be removed, and others behind new ones take their place.
+    for gone in [dies, never] {
+        stage.plane.send(Command::RemoveEndpoint(EndpointId(gone as u32))).unwrap();
+    }
+    let again = stage.join(Role::Relay { mesh: 1 }, false);
+    stage.clients[again].expect_video(&[(31, 41)]);
+    stage.until("the next relay works", |it| it.clients[again].got.get(&31).is_some_and(|it| it.len() > 50));
+}
+
+#[test]
+fn a_relay_is_spared_what_nobody_behind_it_wants() {
+    let mut stage = call(2, &[(Role::Visitor, true)], &[(31, 41, 1), (32, 42, 2)]);
+    let [some, all] = [0, 1].map(|_| stage.join(Role::Relay { mesh: 1 }, false));
+    for relay in [some, all] {
+        stage.clients[relay].expect_audio(&[21]);
+        stage.clients[relay].expect_video(&[(31, 41), (32, 42)]);
+    }
+    let count = |it: &Stage, client: usize, ssrc: u32| it.clients[client].got.get(&ssrc).map_or(0, Vec::len);
+    stage.until("everything", |it| [some, all].iter().all(|c| [31, 32, 21].iter().all(|s| count(it, *c, *s) > 20)));
+    let relay = EndpointId(some as u32);
+    let source = amphi_media::ids::SourceId(1);
+    for (limit, gone, left) in [(1, vec![32], vec![31, 21]), (0, vec![31, 32], vec![21])] {
+        stage.decide(Output::Spare { relay, sources: [(source, limit)].into() });
+        stage.run(Duration::from_millis(200));
+        let before: Vec<usize> = gone.iter().map(|ssrc| count(&stage, some, *ssrc)).collect();
+        let (more, others) = (left.iter().map(|s| count(&stage, some, *s)).max().unwrap(), count(&stage, all, 32));
+        stage.until("the rest", |it| {
+            left.iter().all(|s| count(it, some, *s) > more + 20) && count(it, all, 32) > others + 40
+        });
+        let after: Vec<usize> = gone.iter().map(|ssrc| count(&stage, some, *ssrc)).collect();
+        assert_eq!(before, after, "left out");
+    }
+    stage.decide(Output::Spare { relay, sources: [].into() });
+    let before = count(&stage, some, 32);
+    stage.until("everything again", |it| count(it, some, 32) > before + 40);
 }

@@ -1,4 +1,4 @@
-//! A camera with its encoder: VP8 simulcast as browsers send it. Frames of the right size at the right pace, keyframes when asked for, encodings above the
+//! A camera with its encoder: simulcast and layers as browsers send them. Frames of the right size at the right pace, keyframes when asked for, encodings above the
 //! wanted height not sent.
 
 use std::time::{Duration, Instant};
@@ -348,10 +348,7 @@ fn descriptor(start: bool, end: bool, template: u32, frame: u16, structure: Opti
     w.put(0, 6);
     w.put(2, 5);
     // Layers: the same, next temporal, next temporal, the same, none more.
-    [0, 1, 1, 0, 3].into_iter().enumerate().for_each(|(n, it)| {
-        let _ = n;
-        w.put(it, 2);
-    });
+    [0, 1, 1, 0, 3].into_iter().for_each(|it| w.put(it, 2));
     // Indications of each template for each target: 0 not there, 1 discardable, 2 switch, 3 required.
     for dtis in [[2, 2, 2], [2, 2, 2], [0, 1, 2], [0, 0, 1], [0, 0, 1]] {
         dtis.into_iter().for_each(|it| w.put(it, 2));

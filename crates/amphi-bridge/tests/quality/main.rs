@@ -3,7 +3,11 @@
 
 mod browser;
 mod camera;
+mod codecs;
+mod hostile;
+mod loss;
 mod nonces;
 mod screen;
 mod simulcast;
+mod wishes;
 mod world;

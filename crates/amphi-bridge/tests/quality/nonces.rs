@@ -11,6 +11,8 @@ pub(crate) struct Nonces {
     highest: HashMap<u32, u64>,
     /// SSRC, whether it is SRTCP, and index, with what was sent.
     used: HashMap<(u32, bool, u64), u64>,
+    /// The first bytes of each, for messages.
+    heads: HashMap<(u32, bool, u64), Vec<u8>>,
     /// What was sent under a number that had been used.
     pub(crate) repeated: Vec<String>,
     /// SSRCs of RTP.
@@ -48,10 +50,21 @@ impl Nonces {
             self.ssrcs.insert(word(8));
             (word(8), index)
         };
+        self.heads.entry((ssrc, control, index)).or_insert_with(|| datagram[..datagram.len().min(40)].to_vec());
         let now = digest(datagram);
         if self.used.insert((ssrc, control, index), now).is_some_and(|before| before != now) {
-            self.repeated.push(format!("SSRC {ssrc}, index {index}, SRTCP: {control}"));
+            let before = self.heads.get(&(ssrc, control, index));
+            self.repeated.push(format!(
+                "SSRC {ssrc}, index {index}, SRTCP: {control}, {} bytes {:02x?} after {before:02x?}",
+                datagram.len(),
+                &datagram[..datagram.len().min(40)]
+            ));
         }
+    }
+
+    #[track_caller]
+    pub(crate) fn check(&self) {
+        assert!(self.repeated.is_empty(), "{} repeated, the first: {:#?}", self.repeated.len(), &self.repeated[..1]);
     }
 
     /// Packets that were looked at.

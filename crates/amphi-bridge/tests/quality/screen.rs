@@ -20,8 +20,6 @@ pub(crate) struct Piece {
 pub(crate) struct Shown {
     pub(crate) at: Instant,
     pub(crate) height: u16,
-    pub(crate) key: bool,
-    pub(crate) temporal: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -225,7 +223,7 @@ impl Screen {
         self.last = Some((head.picture, times[0], head.tl0));
         let top = pieces.iter().map(|it| it.spatial).max().unwrap_or(0);
         let height = self.heights[usize::from(top).min(2)];
-        self.shown.push(Shown { at: now, height, key: head.key, temporal: head.temporal });
+        self.shown.push(Shown { at: now, height });
         self.waits = None;
         true
     }

@@ -1,6 +1,6 @@
 //! A bridge without XMPP: control and media plane as they are, on real sockets, and browsers around it. The test is the focus.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use amphi_bridge::control::settings::BridgeSettings;
@@ -31,6 +31,9 @@ pub(crate) enum Kind {
     Plain,
 }
 
+/// One world at a time: their browsers would delay each other, and delay is what is measured.
+static ALONE: Mutex<()> = Mutex::new(());
+
 pub(crate) struct World {
     plane: Plane,
     events: mpsc::Receiver<Event>,
@@ -39,10 +42,12 @@ pub(crate) struct World {
     created: bool,
     requests: u64,
     answers: Vec<(u64, Result<ConferenceModified, String>)>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl World {
     pub(crate) fn new(shards: usize) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let base = "127.0.0.1:0".parse().unwrap();
         let config = PlaneConfig {
             shards,
@@ -68,6 +73,7 @@ impl World {
             created: false,
             requests: 0,
             answers: Vec::new(),
+            _alone: alone,
         }
     }
 
@@ -164,11 +170,6 @@ impl World {
         let sources: String =
             it.cameras.iter().map(Camera::signaled).chain(it.microphone.iter().map(Microphone::signaled)).collect();
         let xml = format!("<endpoint id='{}'><sources>{sources}</sources></endpoint>", it.name);
-        self.modify(&xml);
-    }
-
-    pub(crate) fn leave(&mut self, who: usize) {
-        let xml = format!("<endpoint id='{}' expire='true'/>", self.people[who].name);
         self.modify(&xml);
     }
 

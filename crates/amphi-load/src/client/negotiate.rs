@@ -104,6 +104,7 @@ impl Client {
 
     pub(super) fn joined(&mut self, now: Nanos, scene: Scene<'_>, sink: &mut Sink) {
         self.state = State::Joined;
+        self.entered = now;
         self.tracks = scene.board.tracks();
         self.deadline = self.next_check(now, scene);
         sink.stats.join.record(now - self.started);

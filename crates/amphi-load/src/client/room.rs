@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Client, Nanos, Output, PING_PATIENCE, Role, Scene, Sink, State};
 use crate::{
+    accept::ACCEPT_ID,
     frame::Opcode,
     marker::{Carrier, Marker},
     scan,
@@ -84,7 +85,7 @@ impl Client {
 
     pub(super) fn iq(&mut self, now: Nanos, xml: &[u8], scene: Scene<'_>, sink: &mut Sink) {
         match scan::attr(xml, "type") {
-            Some(b"get" | b"set") => self.asked(xml, scene, sink),
+            Some(b"get" | b"set") => self.asked(now, xml, scene, sink),
             Some(b"result") => match (self.state, scan::attr_str(xml, "id")) {
                 (State::Binding, Some("_bind_auth_2")) => self.bound(now, xml, scene, sink),
                 (State::OpeningSession, Some("_session_auth_2")) => self.manage(now, scene, sink),
@@ -96,6 +97,10 @@ impl Client {
                     let vnode = scan::attr_str(conference, "vnode").map(str::to_owned);
                     self.admit(now, ready, live, vnode.as_deref(), scene, sink);
                 }
+                (_, Some(ACCEPT_ID)) => {
+                    sink.stats.accepted += 1;
+                    sink.stats.accept.record(now.saturating_sub(self.entered));
+                }
                 _ => {}
             },
             Some(b"error") => {
@@ -105,6 +110,7 @@ impl Client {
                     "_bind_auth_2" => self.fail(&why("bind"), sink),
                     "_session_auth_2" => self.fail(&why("session"), sink),
                     "conference:1" => self.fail(&why("conference request"), sink),
+                    ACCEPT_ID => sink.stats.error(&why("session-accept")),
                     "services:1" | "disco:1" | "room:1" => sink.stats.error(&why("query refused")),
                     _ => sink.stats.error(&why("iq error")),
                 }
@@ -114,7 +120,7 @@ impl Client {
     }
 
     /// Answers a request as the client would.
-    pub(super) fn asked(&mut self, xml: &[u8], scene: Scene<'_>, sink: &mut Sink) {
+    pub(super) fn asked(&mut self, now: Nanos, xml: &[u8], scene: Scene<'_>, sink: &mut Sink) {
         let to = scan::attr(xml, "from").unwrap_or_default().to_vec();
         let id = scan::attr(xml, "id").unwrap_or_default().to_vec();
         if scan::has(xml, "http://jabber.org/protocol/disco#info") {
@@ -145,6 +151,16 @@ impl Client {
                 answer.raw("</error></iq>");
             }
         });
+        if scan::has(xml, "\"session-initiate\"") || scan::has(xml, "'session-initiate'") {
+            sink.stats.offers += 1;
+            if self.entered > 0 {
+                sink.stats.offer.record(now.saturating_sub(self.entered));
+            }
+            if scene.script.accepts {
+                sink.offers.push_back(xml.to_vec());
+                sink.outputs.push(Output::Offer);
+            }
+        }
     }
 
     pub(super) fn acknowledged(&mut self, now: Nanos, xml: &[u8], scene: Scene<'_>, sink: &mut Sink) {

@@ -24,6 +24,12 @@ pub(crate) enum Command {
     Presences(u64, f64),
     /// Let each of the audience's speakers of this thread send so many lines a second; 0 stops it.
     AudienceChat(f64),
+    /// Let this client join now.
+    JoinOne(usize),
+    /// Let this client leave; it can join again.
+    LeaveOne(usize),
+    /// Let this client send a stanza.
+    Say(usize, Vec<u8>),
     /// Let everybody leave, and hand over what was counted since the last time; clients can join again.
     Leave(Sender<Stats>),
     /// Leave, close, return.
@@ -71,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) sent: AtomicU64,
     /// Mean size of a delivered line, without framing.
     pub(crate) line_bytes: AtomicU64,
+    /// Offers of media whose answers the focus took.
+    pub(crate) accepted: AtomicU64,
     /// When the last client joined, on the clock of the run.
     pub(crate) last_join: AtomicU64,
     /// A thread has ended early.

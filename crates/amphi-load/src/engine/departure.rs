@@ -25,28 +25,33 @@ impl Engine {
         self.http_queue.clear();
         // An answer that is still due would be taken for that of the next cycle.
         self.http.retain(|_, conn| conn.current.is_none());
-        let now = self.now();
-        for at in 0..self.slots.len() {
-            let slot = &mut self.slots[at];
-            let was_in = slot.client.is_joined();
-            slot.client.handle(now, Input::Leave, self.around.rooms[slot.room].scene(), &mut self.sink);
-            let told = slot.transport.as_mut().is_some_and(|t| t.write(&self.sink.bytes).is_ok());
-            self.sink.bytes.clear();
-            self.sink.outputs.clear();
-            if was_in {
-                self.around.shared.joined.fetch_sub(1, Ordering::Relaxed);
-            }
-            if was_in && told {
-                // Closing now could reset the connection before the server has read the farewell.
-                slot.leaving = true;
-                self.around.shared.leaving.fetch_add(1, Ordering::Relaxed);
-            } else {
-                self.hang_up(at);
-            }
-        }
+        (0..self.slots.len()).for_each(|at| self.leave_one(at));
         self.published = 0;
+        self.published_accepts = 0;
         // A coordinator that is gone wants no figures.
         let _ = counted.send(std::mem::take(&mut self.sink.stats));
+    }
+
+    /// Lets one client leave. It can join again.
+    pub(super) fn leave_one(&mut self, at: usize) {
+        let now = self.now();
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let was_in = slot.client.is_joined();
+        slot.client.handle(now, Input::Leave, self.around.rooms[slot.room].scene(), &mut self.sink);
+        let told = slot.transport.as_mut().is_some_and(|t| t.write(&self.sink.bytes).is_ok());
+        self.sink.bytes.clear();
+        self.sink.outputs.clear();
+        self.sink.offers.clear();
+        if was_in {
+            self.around.shared.joined.fetch_sub(1, Ordering::Relaxed);
+        }
+        if was_in && told {
+            // Closing now could reset the connection before the server has read the farewell.
+            slot.leaving = true;
+            self.around.shared.leaving.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.hang_up(at);
+        }
     }
 
     /// Counts what should have come to those in the room and has not.

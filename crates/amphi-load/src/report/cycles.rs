@@ -85,7 +85,7 @@ fn row_of_memory(f: &mut fmt::Formatter<'_>, rooms: &Rooms) -> fmt::Result {
     if rooms.rss_start.is_none() {
         return Ok(());
     }
-    writeln!(f, "  memory before {} MiB, floor ratio {}", mib(rooms.rss_start), Shown(rooms.floor_ratio))
+    writeln!(f, "  memory before {} MiB, floor ratio {}", Shown(mib(rooms.rss_start)), Shown(rooms.floor_ratio))
 }
 
 impl Cycle {
@@ -98,7 +98,7 @@ impl Cycle {
         writeln!(f, "lost {}, duplicated {}, in a wrong room {}", self.lost, self.duplicated, self.strays)?;
         latency(f, "  delivery", &self.delivery)?;
         if self.rss_peak.is_some() {
-            write!(f, "    memory peak {}, floor {} MiB; ", mib(self.rss_peak), mib(self.rss_floor))?;
+            write!(f, "    memory peak {}, floor {} MiB; ", Shown(mib(self.rss_peak)), Shown(mib(self.rss_floor)))?;
             writeln!(f, "CPU per join {} ms", Shown(self.cpu_ms_per_join))?;
         }
         match (self.rooms_left, self.emptied_seconds) {

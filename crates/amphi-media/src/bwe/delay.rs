@@ -36,6 +36,53 @@ const MAX_ADAPT: f64 = 15.0;
 /// Overuse must last so many ms.
 const OVERUSE_MS: f64 = 10.0;
 
+/// A queue that holds packets for so long more than the path takes, in microseconds, needs no trend to be seen.
+const QUEUE: i64 = 150_000;
+/// It is one if so many packets in a row were held, arrived over this time in microseconds, and the last one no less than the first. What was
+/// merely held up (radio links do that) arrives all at once, and the last one was held for the least time.
+const QUEUED_PACKETS: u8 = 4;
+const QUEUED_TIME: i64 = 60_000;
+/// The least delay counts for so long, in microseconds: clocks drift and paths change.
+const LEAST: i64 = 10_000_000;
+
+/// Sees a long queue at once, which the trend of a few frames per second takes most of a second for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Queue {
+    /// Least delay of the present and of the former period, and when the present one began.
+    least: (i64, i64),
+    since: i64,
+    started: bool,
+    /// First arrival of the packets in a row that were held, its delay, and how many there are.
+    held: (i64, i64, u8),
+}
+
+impl Queue {
+    fn on_packet(&mut self, sent: i64, arrival: i64) -> bool {
+        let delay = arrival - sent;
+        if !self.started {
+            *self = Self { least: (delay, delay), since: arrival, started: true, held: (0, 0, 0) };
+        }
+        if arrival - self.since > LEAST {
+            (self.least, self.since) = ((delay, self.least.0), arrival);
+        }
+        self.least.0 = self.least.0.min(delay);
+        if delay - self.least.0.min(self.least.1) < QUEUE {
+            self.held.2 = 0;
+            return false;
+        }
+        if self.held.2 == 0 {
+            (self.held.0, self.held.1) = (arrival, delay);
+        }
+        self.held.2 = self.held.2.saturating_add(1);
+        let (first, at_first, count) = self.held;
+        let long = count >= QUEUED_PACKETS && arrival - first >= QUEUED_TIME;
+        if long {
+            self.held = (arrival, delay, 1);
+        }
+        long && delay >= at_first
+    }
+}
+
 /// Times in microseconds: sent by our clock, arrived by the receiver's.
 #[derive(Clone, Copy, Debug)]
 struct Group {
@@ -76,6 +123,9 @@ pub(super) struct DelayTrend {
     adapted: i64,
     last_packet: i64,
     usage: Usage,
+    queue: Queue,
+    /// A long queue was seen since this was asked.
+    sudden: bool,
 }
 
 impl DelayTrend {
@@ -94,7 +144,14 @@ impl DelayTrend {
             adapted: 0,
             last_packet: 0,
             usage: Usage::Normal,
+            queue: Queue::default(),
+            sudden: false,
         }
+    }
+
+    /// Whether a long queue was seen since this was asked last.
+    pub(super) fn take_sudden(&mut self) -> bool {
+        std::mem::take(&mut self.sudden)
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -107,6 +164,7 @@ impl DelayTrend {
             self.restart();
         }
         self.last_packet = now;
+        self.sudden |= self.queue.on_packet(sent, arrival);
         // Whole milliseconds, so that what left together is not torn apart by its arrival.
         let sent = (sent + 500) / 1000 * 1000;
         let Some(current) = &mut self.current else {
@@ -235,6 +293,34 @@ mod tests {
         let mut trend = DelayTrend::new();
         assert_eq!(run(&mut trend, 0..20, |n| n * 10_000), Usage::Normal);
         assert_eq!(run(&mut trend, 20..26, |n| n * 10_000), Usage::Over);
+    }
+
+    #[test]
+    fn a_long_queue_is_seen_within_few_packets_and_a_short_stall_is_none() {
+        let mut trend = DelayTrend::new();
+        run(&mut trend, 0..60, |_| 20_000);
+        assert!(!trend.take_sudden());
+        // Six packets of each frame at 400 kbit/s: 22 ms for each.
+        let mut free = 0;
+        let seen = (60..80).position(|n| {
+            let sent = n * 33_000;
+            for _ in 0..6 {
+                free = free.max(sent + 20_000) + 22_000;
+                trend.on_packet(free + 20_000, sent, free);
+            }
+            trend.take_sudden()
+        });
+        assert!(seen.is_some_and(|frames| frames <= 3), "{seen:?}");
+        let mut trend = DelayTrend::new();
+        run(&mut trend, 0..60, |_| 20_000);
+        // What was sent in 400 ms arrives at once.
+        for n in 60..72 {
+            let (sent, arrival) = (n * 33_000, 72 * 33_000 + (n - 60) * 200);
+            trend.on_packet(arrival + 20_000, sent, arrival);
+        }
+        assert!(!trend.take_sudden());
+        run(&mut trend, 73..90, |_| 20_000);
+        assert!(!trend.take_sudden());
     }
 
     #[test]

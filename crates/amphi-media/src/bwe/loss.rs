@@ -105,10 +105,11 @@ impl LossModel {
         }
     }
 
-    /// The rate that loss allows, at most that which delay allows. `arriving` is the rate of arrival.
-    pub(super) fn update(&mut self, now: i64, delay: f64, arriving: Option<f64>) -> f64 {
+    /// The rate that loss allows, at most that which delay allows. `arriving` is the rate of arrival; `idle`: far less is sent than could be, so
+    /// that it is no measure of what passes.
+    pub(super) fn update(&mut self, now: i64, delay: f64, arriving: Option<f64>, idle: bool) -> f64 {
         if self.close() {
-            self.reestimate(now, delay, arriving);
+            self.reestimate(now, delay, arriving, idle);
         }
         if !self.limiting {
             self.rate = delay;
@@ -147,12 +148,12 @@ impl LossModel {
         if all > 0.0 { lost / all } else { 0.0 }
     }
 
-    fn reestimate(&mut self, now: i64, delay: f64, arriving: Option<f64>) {
+    fn reestimate(&mut self, now: i64, delay: f64, arriving: Option<f64>, idle: bool) {
         let loss = self.average_loss();
         let present = self.rate.min(delay);
         let instant = if loss > INHERENT_OFFSET { BALANCE / (loss - INHERENT_OFFSET) } else { f64::MAX };
         let ceiling = if self.limiting && now < self.window.0 { self.window.1.max(present) } else { f64::MAX };
-        let acked = arriving.filter(|&rate| rate < present && loss > PREFERENCE_BELOW / 2.0);
+        let acked = arriving.filter(|&rate| !idle && rate < present && loss > PREFERENCE_BELOW / 2.0);
         let candidates = CANDIDATES.iter().map(|factor| factor * present).chain(acked).chain([delay]);
         let mut best = (f64::NEG_INFINITY, present, self.inherent);
         for rate in candidates {
@@ -251,7 +252,7 @@ mod tests {
                 model.on_packet(now, 1000, lost, false);
             }
             now += 100_000;
-            estimate = model.update(now, delay, Some(estimate * (1.0 - p)));
+            estimate = model.update(now, delay, Some(estimate * (1.0 - p)), false);
         }
         assert!(n > 0);
         estimate
@@ -280,7 +281,7 @@ mod tests {
         for n in 0..1000_i64 {
             model.on_packet(n * 10_000, 1000, true, false);
             model.on_packet(n * 10_000, 1000, false, true);
-            model.update(n * 10_000, 2e6, Some(1e6));
+            model.update(n * 10_000, 2e6, Some(1e6), false);
         }
         assert!(!model.is_limiting());
     }

@@ -23,7 +23,7 @@ use aimd::Aimd;
 use delay::DelayTrend;
 use loss::LossModel;
 use probe::Prober;
-use throughput::Throughput;
+use throughput::{Sending, Throughput};
 
 /// What the allocator makes of the estimate: it decides whether more bandwidth is of any use, thus about padding and probes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,13 +38,18 @@ pub struct Demand {
 /// about [`BweConfig::padding_packet`] bytes are meant; `packets` of them, and more only if they are so small that `bytes` is not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Padding {
-    /// At least so many bytes, as they are on the wire: half a packet less than `packets` full ones.
+    /// At least so many bytes, as they are on the wire: a sixth less than `packets` full ones, so that not one too many leaves for it.
     pub bytes: u32,
     /// So many packets.
     pub packets: u16,
     /// Whether it belongs to a probe cluster (then do not skip it) or only fills what media leaves unused.
     pub probe: bool,
 }
+
+/// Below this part of the estimate little is sent.
+const IDLE: f64 = 0.65;
+/// So much of what is sent is all of it, as far as can be measured.
+const ALL: f64 = 0.85;
 
 /// Feedback without transport-wide numbers is trusted only when there were none for so long.
 const REPORTS_AFTER: i64 = 2_000_000;
@@ -59,6 +64,7 @@ pub struct Bwe {
     start: Instant,
     trend: DelayTrend,
     throughput: Throughput,
+    sending: Sending,
     aimd: Aimd,
     loss: LossModel,
     prober: Prober,
@@ -84,6 +90,7 @@ impl Bwe {
             start: now,
             trend: DelayTrend::new(),
             throughput: Throughput::new(),
+            sending: Sending::default(),
             aimd: Aimd::new(initial, min, max.max(min)),
             loss: LossModel::new(initial),
             prober: Prober::new(),
@@ -109,6 +116,9 @@ impl Bwe {
             let sent = self.clock(packet.sent);
             newest = newest.max(sent);
             let arrival = packet.arrival.map(|arrival| arrival.min(i64::MAX as u64 / 4) as i64);
+            if !packet.was_lost {
+                self.sending.on_packet(sent, packet.size);
+            }
             self.loss.on_packet(sent, packet.size, arrival.is_none(), packet.was_lost);
             self.prober.on_packet(sent, packet.size, arrival);
             if let Some(arrival) = arrival {
@@ -125,14 +135,25 @@ impl Bwe {
             self.rtt = Some(Duration::from_micros((clock - newest) as u64));
         }
         let arriving = self.throughput.rate();
-        if self.aimd.update(clock, self.trend.usage(), arriving, self.rtt) {
+        // When little is sent, little arrives: that says nothing about what the path could carry.
+        let idle = self.sending.rate() < IDLE * self.estimate;
+        let limits = !idle || arriving.is_none_or(|arriving| arriving < ALL * self.sending.rate());
+        let sudden = self.trend.take_sudden() && limits;
+        if sudden && let Some(arriving) = self.throughput.recent() {
+            self.aimd.update(clock, delay::Usage::Over, Some(arriving), self.rtt);
+            self.prober.on_decrease(&self.config, clock);
+        }
+        let usage = Some(self.trend.usage()).filter(|usage| *usage != delay::Usage::Over || limits);
+        if usage.is_some_and(|usage| self.aimd.update(clock, usage, arriving, self.rtt)) {
             self.prober.on_decrease(&self.config, clock);
         }
         if let Some(finding) = self.prober.judge(&self.config, clock) {
             self.on_finding(clock, finding);
         }
-        self.estimate =
-            self.loss.update(clock, self.aimd.rate(), arriving).clamp(self.config.min as f64, self.config.max as f64);
+        self.estimate = self
+            .loss
+            .update(clock, self.aimd.rate(), arriving, idle)
+            .clamp(self.config.min as f64, self.config.max as f64);
     }
 
     /// A probe below the estimate says nothing against it unless the path was full.
@@ -269,7 +290,7 @@ impl Bwe {
 
     fn padding(&self, packets: u16, probe: bool) -> Padding {
         let packet = u32::from(self.config.padding_packet);
-        Padding { bytes: (u32::from(packets) * packet).saturating_sub(packet / 2), packets, probe }
+        Padding { bytes: u32::from(packets) * (packet - packet / 6), packets, probe }
     }
 
     /// Something was sent and nothing is heard: the estimate falls step by step.

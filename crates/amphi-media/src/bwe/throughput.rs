@@ -1,4 +1,4 @@
-//! The rate at which packets arrive.
+//! The rates at which packets are sent and arrive.
 
 /// Time of one bucket in microseconds.
 const BUCKET: i64 = 50_000;
@@ -6,6 +6,8 @@ const BUCKETS: usize = 40;
 /// Buckets that are looked at: 500 ms, and further back up to 2 s while there are too few packets.
 const WINDOW: usize = 10;
 const PACKETS: u32 = 20;
+/// Buckets of the short window.
+const SHORT: i64 = 4;
 /// A receiver's clock that jumps by more begins anew.
 const JUMP: i64 = 5_000_000;
 
@@ -15,6 +17,29 @@ struct Bucket {
     packets: u16,
     /// Last arrival in it, in microseconds since its begin.
     last: u16,
+}
+
+/// Time over which the rate of sending is averaged, in microseconds.
+const SENDING: f64 = 300_000.0;
+
+/// The rate at which packets that feedback tells of were sent, lost or not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sending {
+    rate: f64,
+    last: i64,
+}
+
+impl Sending {
+    pub(super) fn on_packet(&mut self, sent: i64, size: u16) {
+        let elapsed = (sent - self.last).max(0) as f64;
+        self.last = self.last.max(sent);
+        self.rate = self.rate * (-elapsed / SENDING).exp() + f64::from(size) * 8e6 / SENDING;
+    }
+
+    /// Bit/s at the time of the newest packet.
+    pub(super) fn rate(&self) -> f64 {
+        self.rate
+    }
 }
 
 /// Bytes by time of arrival, in a ring of buckets: the window of a robust throughput estimator without keeping packets.
@@ -51,6 +76,14 @@ impl Throughput {
         bucket.bytes = bucket.bytes.saturating_add(u32::from(size));
         bucket.packets = bucket.packets.saturating_add(1);
         bucket.last = bucket.last.max((arrival - number * BUCKET) as u16);
+    }
+
+    /// Bit/s of the last 200 ms: rough, but of now.
+    pub(super) fn recent(&self) -> Option<f64> {
+        self.rate()?;
+        let newest = self.last - self.newest * BUCKET;
+        let bytes: u64 = (0..SHORT).map(|back| u64::from(self.buckets[place(self.newest - back)].bytes)).sum();
+        Some(bytes as f64 * 8e6 / ((SHORT - 1) * BUCKET + newest.max(1)) as f64)
     }
 
     /// Bit/s; none before half a second of packets.

@@ -33,6 +33,7 @@ impl Conference {
             person.channel = false;
             self.everybody = None;
         }
+        self.spare_nothing(id);
     }
 
     /// Everything that a local endpoint must know: it may have missed all of it.

@@ -35,6 +35,7 @@ impl Conference {
         receivers.extend(moved.iter().filter_map(|it| self.classes.get(it)).flat_map(|it| &it.members));
         self.tell_video(&receivers);
         self.tell_upstream();
+        self.tell_sparing();
     }
 
     /// Computes what needs it; returns how many that were, and the classes whose slots changed.

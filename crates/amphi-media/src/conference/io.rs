@@ -209,6 +209,13 @@ pub enum Output {
     },
     /// The cameras of a new dominant speaker will soon be wanted larger: ask for keyframes ahead (`spec/bridge.md` 4.7).
     PrepareKeyframe(EndpointId),
+    /// Video that is not sent to a relay; everything else is.
+    Spare {
+        /// The relay.
+        relay: EndpointId,
+        /// All sources of which something is left out.
+        sources: super::Spared,
+    },
     /// A message was not acted on.
     Ignored {
         /// Whose.

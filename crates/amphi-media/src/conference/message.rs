@@ -136,6 +136,8 @@ pub struct Mapped {
 pub enum Outgoing {
     /// The channel works. The version, if it is announced, is added by whoever writes it.
     ServerHello,
+    /// To a relay: the same, with [`super::WISHES_TOLD`] as version. Other bridges take note of another version and go on.
+    RelayHello,
     /// To a sender: the greatest height that anybody wants.
     SenderConstraints {
         /// Its source.

@@ -28,13 +28,16 @@ mod message;
 mod people;
 mod relays;
 mod sources;
+mod sparing;
 
 use classes::{ClassKey, ClassState};
 use people::{Person, RelayWants};
 use sources::Source;
+use sparing::Sparings;
 
 pub use io::{ChannelKind, Class, Endpoint, Input, Output, Role, To};
 pub use message::{AudioSubscription, Incoming, Mapped, Outgoing};
+pub use sparing::{Spared, WISHES_TOLD};
 
 /// How a conference behaves. Names as in `spec/bridge.md` 8.
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub struct ConferenceConfig {
     pub allocation: AllocationConfig,
     /// Our id as relay, told in AddReceiver.
     pub relay_id: Arc<str>,
+    /// Whether bridges of our kind are sent only what somebody behind them wants, and told that we tell all our wishes.
+    pub wanted_only: bool,
     /// Least time between two computations of classes; longer, in proportion, when more than [`Self::classes_per_coalesce`] had to be computed.
     pub coalesce: Duration,
     /// Classes whose computation fits into a small part of [`Self::coalesce`].
@@ -80,6 +85,7 @@ impl Default for ConferenceConfig {
         Self {
             allocation: AllocationConfig::default(),
             relay_id: "".into(),
+            wanted_only: false,
             coalesce: Duration::from_millis(50),
             classes_per_coalesce: 64,
             max_between_calculations: Duration::from_secs(5),
@@ -131,6 +137,8 @@ pub struct Conference {
     exempt: Arc<[SourceId]>,
     /// What relays want of sources, by name: also of those not signaled yet.
     relay_wants: Numbered<EndpointId, RelayWants>,
+    /// What relays are spared.
+    sparing: Sparings,
     /// All local endpoints with a channel, while nothing changed.
     everybody: Option<Arc<[EndpointId]>>,
     initial_settings: Arc<Settings>,
@@ -161,6 +169,8 @@ struct Pending {
     subscriptions: bool,
     /// Receivers whose subscription changed.
     subscribers: Vec<EndpointId>,
+    /// What relays are spared may have changed.
+    sparing: bool,
 }
 
 impl Conference {
@@ -191,6 +201,7 @@ impl Conference {
             default_skip: Arc::new([]),
             exempt: Arc::new([]),
             relay_wants: Numbered::default(),
+            sparing: Sparings::new(),
             everybody: None,
             pending: Pending::default(),
             next_flush: None,

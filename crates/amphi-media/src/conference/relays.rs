@@ -25,7 +25,7 @@ impl Conference {
             let behind = self.relay_of(owner);
             if behind == Some(relay) {
                 let max_height = source.counts.max();
-                if max_height != 0 {
+                if max_height != 0 || self.config.wanted_only {
                     messages.push(Outgoing::AddReceiver { bridge: bridge.clone(), source: name, max_height });
                 }
                 if let Some(source) = self.sources.get_mut(&id) {
@@ -40,10 +40,12 @@ impl Conference {
             }
         }
         messages.into_iter().for_each(|message| self.send(relay, message));
+        self.say_who_we_are(relay);
     }
 
     /// What a relay wanted is wanted no more.
     pub(super) fn forget_relay(&mut self, now: Instant, relay: EndpointId) {
+        self.sparing.remove(&relay);
         for (name, height) in self.relay_wants.remove(&relay).unwrap_or_default() {
             let Some(id) = self.source_names.get(&name).copied() else { continue };
             if let Some(source) = self.sources.get(&id)
@@ -96,7 +98,7 @@ impl Conference {
             }
             Incoming::VideoType { .. } => self.ignore(relay, "it says not whose source"),
             Incoming::AddReceiver { source, max_height, .. } => self.add_receiver(now, relay, source, max_height),
-            Incoming::ServerHello { .. } => {}
+            Incoming::ServerHello { version } => self.relay_hello(now, relay, version.as_deref()),
             Incoming::ClientHello | Incoming::VideoConstraints(_) | Incoming::AudioSubscription(_) => {
                 self.ignore(relay, "only clients say that");
             }
@@ -108,6 +110,8 @@ impl Conference {
         if wants.len() >= MAX_WANTS && !wants.contains_key(&name) {
             return self.ignore(relay, "it wants too many sources");
         }
+        self.relay_wish(now, relay, &name, max_height == 0, MAX_WANTS);
+        let Some(wants) = self.relay_wants.get_mut(&relay) else { return };
         let former = if max_height == 0 { wants.remove(&name) } else { wants.insert(name.clone(), max_height) };
         let Some(id) = self.source_names.get(&name).copied() else { return };
         if self.sources.get(&id).is_some_and(|it| self.concerns(relay, it.desc.owner)) {

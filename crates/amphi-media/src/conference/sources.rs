@@ -107,6 +107,7 @@ impl Conference {
                     }
                 }
                 self.pending.upstream.push(id);
+                self.pending.sparing = true;
             }
             MediaKind::Audio => {
                 let ahead = self.audio.occupied() < self.config.audio_slots_ahead;
@@ -123,6 +124,7 @@ impl Conference {
         if self.source_names.get(&source.desc.name) == Some(&id) {
             self.source_names.remove(&source.desc.name);
         }
+        self.forget_refusals(&source.desc.name);
         self.count_ssrcs(&source.desc, false);
         if let Some(home) = source.home {
             self.homes[home] = None;
@@ -199,6 +201,7 @@ impl Conference {
         if self.sources.get_mut(&id).is_some_and(|it| change(&mut it.desc)) {
             self.pending.layers.push(id);
             self.soon(now);
+            self.spare_soon(now);
         }
     }
 

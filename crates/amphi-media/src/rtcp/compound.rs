@@ -96,9 +96,10 @@ impl<'a> Compound<'a> {
         let (packet, rest) = self.rest.split_at_checked(len).ok_or(RtcpError::Truncated)?;
         let mut body = packet.get(4..).unwrap_or_default();
         if first & 0x20 != 0 {
-            // RFC 3550 section 6.4.1: only the last one may be padded, by a multiple of four.
+            // RFC 3550 section 6.4.1 has it in the last packet only and by multiples of four. Browsers pad their transport-wide feedback to whole
+            // words instead, by one to three bytes, wherever it stands.
             let padding = body.last().map_or(0, |b| usize::from(*b));
-            if !rest.is_empty() || padding == 0 || padding % 4 != 0 || padding > body.len() {
+            if padding == 0 || padding > body.len() {
                 return Err(RtcpError::Padding);
             }
             body = body.get(..body.len() - padding).unwrap_or_default();

@@ -45,7 +45,7 @@ pub enum RtcpError {
     /// Not version 2.
     #[error("version is not 2")]
     Version,
-    /// Padding that does not fit, or in a packet that is not the last.
+    /// Padding that does not fit.
     #[error("padding does not fit the packet")]
     Padding,
     /// A transport-wide feedback with more packets than [`MAX_STATUSES`].

@@ -291,12 +291,11 @@ impl Conn {
 
     /// Ends the connection on behalf of the server.
     pub(crate) fn end(&self, shard: &Shard, reason: &'static str) {
-        match &*self.link.borrow() {
-            Link::Up(..) => {}
-            _ => {
-                self.end_from_outside(shard, reason);
-                return;
-            }
+        // The borrow ends here: what follows changes the link.
+        let up = matches!(&*self.link.borrow(), Link::Up(..));
+        if !up {
+            self.end_from_outside(shard, reason);
+            return;
         }
         self.close_stream(shard, Some(StreamError::new(StreamCondition::PolicyViolation)));
         self.abort(shard, reason);

@@ -64,6 +64,8 @@ pub struct BridgeFile {
     pub region: Option<String>,
     /// Name of this bridge for other bridges, unique in the world. Without one, a conference is never spread over it and others.
     pub relay_id: Option<String>,
+    /// Whether other bridges of this kind are sent only the sources and encodings that somebody behind them wants. Others get everything.
+    pub relay_wanted_only: bool,
     /// Endpoints that this machine is thought to carry; with them its load counts as full.
     pub endpoints: u32,
     /// Megabits a second that this machine may send, for its load; no bound when unset.
@@ -121,6 +123,7 @@ impl Default for BridgeFile {
             release: None,
             region: None,
             relay_id: None,
+            relay_wanted_only: true,
             endpoints: 5000,
             egress_mbps: None,
             loudest: 3,

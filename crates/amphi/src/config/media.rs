@@ -31,7 +31,7 @@ pub struct MediaFile {
     pub region_groups: Vec<String>,
     /// Participants of one conference that a bridge takes before others are preferred; 0 is no limit.
     pub bridge_participants: u32,
-    /// Load of a bridge, in per cent, at which others are preferred.
+    /// Load of a bridge, in per cent, at which others are preferred. Above 100 it may be more than full.
     pub overloaded_at: u32,
     /// How long a bridge that failed is not chosen.
     pub failure_reset: Span,
@@ -197,8 +197,8 @@ impl Check<'_> {
         if said.codecs.is_empty() {
             self.wrong("media.codecs", "at least one");
         }
-        if !(1..=100).contains(&said.overloaded_at) {
-            self.wrong("media.overloaded_at", "is a percentage, so from 1 to 100");
+        if !(1..=1000).contains(&said.overloaded_at) {
+            self.wrong("media.overloaded_at", "is a percentage, so from 1 to 1000");
         }
         for (key, n) in [
             ("media.min_participants", said.min_participants),

@@ -24,7 +24,7 @@ async fn meeting(service: &Service, room: &str, stage: usize, audience: usize) -
     for p in &all {
         p.wants(720);
     }
-    media(&all, service).await;
+    media_for(&all, service).await;
     all
 }
 
@@ -45,7 +45,7 @@ fn describe(all: &[Person], service: &Service) -> String {
 }
 
 /// From now on everybody gets all media.
-async fn media(all: &[Person], service: &Service) {
+async fn media_for(all: &[Person], service: &Service) {
     all.iter().for_each(|p| p.look(|s| s.flows.values_mut().for_each(|f| f.packets = 0)));
     let flows = |p: &Person| {
         let want = wanted(all, p);
@@ -65,7 +65,7 @@ async fn gap(all: &[Person], service: &mut Service, act: impl AsyncFnOnce(&mut S
     let moved = || all.iter().map(|p| p.look(|s| s.sessions)).sum::<usize>() > sessions;
     until("somebody is moved", moved, || describe(all, service)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    media(all, service).await;
+    media_for(all, service).await;
     let now = Instant::now();
     let of = |f: &Flow| f.gap.max(f.last.map_or(now - from, |last| now - last));
     let longest = |p: &Person| {
@@ -144,19 +144,48 @@ async fn bridges_of_stage_members_are_linked_both_ways() {
     assert!(!all.iter().any(|p| p.nick != b.nick && has(p)), "for nobody else");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tree_of_three_outlives_its_middle_its_leaf_and_its_root() {
+/// Two on stage; below their bridge one with two of the audience, and below that a leaf with one. Returns the three bridges.
+async fn tree(name: &str) -> (Service, Vec<Person>, [String; 3]) {
     let media = "bridge_participants = 2\nfan_out = 1\n";
-    let mut service = Service::start("tree", 2, media, &["b1", "b2", "b3"]).await.unwrap();
-    // Two on the root, two below, one on the leaf, which hangs below the middle.
-    let all = meeting(&service, "tree", 2, 3).await;
-    let counts = service.bridges().await.unwrap();
+    let service = Service::start(name, 2, media, &["b1", "b2", "b3"]).await.unwrap();
+    let mut all = meeting(&service, name, 2, 0).await;
+    let root = service.with(2).await.unwrap();
+    for n in 0..3 {
+        all.push(Person::join(service.front, name, &format!("{name}-v{n}"), true).await.unwrap());
+    }
+    all.iter().for_each(|p| p.wants(720));
+    media_for(&all, &service).await;
     let leaf = service.with(1).await.unwrap();
-    assert_eq!(counts.values().filter(|n| **n == 2).count(), 2, "{counts:?}");
-    assert!(service.log(&leaf).contains("A conference begins"));
-    let longest = gap(&all, &mut service, async |s| s.kill(&leaf).unwrap()).await;
-    println!("the leaf died: {longest:?}");
-    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    let middle = ["b1", "b2", "b3"].into_iter().find(|b| *b != root && *b != leaf).unwrap().to_owned();
+    (service, all, [root, middle, leaf])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_of_three_outlives_each_of_them() {
+    for (n, what) in ["root", "middle", "leaf"].into_iter().enumerate() {
+        let (mut service, all, bridges) = tree(&format!("tree-{what}")).await;
+        let longest = gap(&all, &mut service, async |s| s.kill(&bridges[n]).unwrap()).await;
+        println!("the {what} died: {longest:?}");
+        assert!(longest < Duration::from_secs(5), "the {what}: {longest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_that_is_there_again_at_once_has_forgotten_everything_and_that_is_noticed() {
+    let mut service = Service::start("again", 2, "", &["b1", "b2"]).await.unwrap();
+    let all = meeting(&service, "again", 2, 2).await;
+    let used = service.bridges().await.unwrap();
+    assert!(used.values().all(|n| *n == 2), "{used:?}");
+    for name in ["b1", "b2"] {
+        let longest = gap(&all, &mut service, async |s| {
+            s.kill(name).unwrap();
+            s.bridge(name).unwrap();
+        })
+        .await;
+        println!("{name} was started again: {longest:?}");
+        service.until("both bridges", |all| all.len() == 2).await.unwrap();
+        assert!(longest < Duration::from_secs(5), "{longest:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -191,7 +220,7 @@ async fn drain_moves_nobody_and_the_end_of_a_bridge_moves_all() {
     service.tell(&used[0], "/colibri/drain/enable", "").await.unwrap();
     service.tell(&used[1], "/colibri/shutdown", r#"{"graceful-shutdown":true}"#).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    media(&all, &service).await;
+    media_for(&all, &service).await;
     assert_eq!(sessions(), before, "nobody is moved");
 
     // Now it must be left: its endpoints go, and the process ends when its time is over.
@@ -205,4 +234,22 @@ async fn drain_moves_nobody_and_the_end_of_a_bridge_moves_all() {
     let left = service.bridges().await.unwrap();
     assert!(left.get(&leaving).is_none_or(|n| *n == 0), "{left:?}");
     assert!(!service.has_ended("main"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_that_hangs_hurts_only_those_on_it() {
+    let service = Service::start("hangs", 2, "", &["b1", "b2"]).await.unwrap();
+    let all = meeting(&service, "hangs", 2, 3).await;
+    let audience = service.with(3).await.unwrap();
+    all.iter().for_each(|p| p.look(|s| s.flows.values_mut().for_each(|f| f.gap = Duration::ZERO)));
+    service.signal(&audience, "STOP").unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for p in &all[..2] {
+        let want = wanted(&all, p);
+        let gaps: Vec<Duration> = p.look(|s| want.iter().map(|name| s.flows[name].gap).collect());
+        assert!(gaps.iter().all(|g| *g < Duration::from_secs(1)), "{gaps:?}");
+        assert_eq!(p.look(|s| s.sessions), 1);
+    }
+    service.signal(&audience, "CONT").unwrap();
+    media_for(&all, &service).await;
 }

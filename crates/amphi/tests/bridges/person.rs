@@ -457,8 +457,9 @@ impl Media {
             }
         }
         let mut s = seen.lock().unwrap();
-        for text in self.client.messages[self.read..].to_vec() {
-            let v: Value = serde_json::from_str(&text).unwrap();
+        let new: Vec<Value> =
+            self.client.messages[self.read..].iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        for v in new {
             let audio = v["colibriClass"] == "AudioSourcesMap";
             if audio || v["colibriClass"] == "VideoSourcesMap" {
                 for m in v["mappedSources"].as_array().unwrap() {

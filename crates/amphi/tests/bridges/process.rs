@@ -40,7 +40,7 @@ impl Service {
             "domain = \"localhost\"\nroles = [\"main\", \"front\", \"focus\", \"visitors\"]\nstage = {stage}\ndata_dir = {data:?}\n\
              [listen]\nfront = \"{}\"\nc2s = \"{}\"\nadmin = \"{}\"\n\
              [bridge]\npassword = \"of all bridges\"\n\
-             [media]\ncodecs = [\"vp8\"]\noverloaded_at = 100000\n{media}",
+             [media]\ncodecs = [\"vp8\"]\noverloaded_at = 1000\n{media}",
             me.front, me.c2s, me.admin
         );
         std::fs::write(me.folder.join("main.toml"), text)?;
@@ -92,6 +92,13 @@ impl Service {
         let mut child = self.children.remove(name).context("not running")?;
         child.kill()?;
         child.wait()?;
+        Ok(())
+    }
+
+    /// Sends a signal to a process.
+    pub(crate) fn signal(&self, name: &str, signal: &str) -> anyhow::Result<()> {
+        let child = self.children.get(name).context("not running")?;
+        Command::new("kill").args(["-s", signal]).arg(child.id().to_string()).status()?;
         Ok(())
     }
 

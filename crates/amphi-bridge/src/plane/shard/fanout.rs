@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use amphi_media::egress::{AudioPacket, Head, RawPacket, StreamPacket};
-use amphi_media::ids::{ConferenceId, MediaKind};
+use amphi_media::ids::{ConferenceId, MediaKind, SourceId};
+use amphi_media::packet::MediaPacket;
 use amphi_media::projection::StreamKey;
 use smallvec::SmallVec;
 
@@ -227,13 +228,14 @@ fn switchers(
         let slot_index = usize::from(waiter.slot);
         if let Some(path) = member.path {
             for row in &places {
-                for joins in [true, false] {
-                    for (at, place) in row {
-                        if let Some(group) = groups.get_mut(*at) {
-                            offer(now, member, layouts, out, group, *place, slot_index, joins);
-                        }
-                    }
-                }
+                // The packet that it joins with is sent by that: once more would be under a number that was used (`spec/bridge.md` 9.6).
+                let mut offered = |joins: bool| {
+                    row.iter().any(|(at, place)| {
+                        let group = groups.get_mut(*at);
+                        group.is_some_and(|group| offer(now, member, layouts, out, group, *place, slot_index, joins))
+                    })
+                };
+                let _ = offered(true) || offered(false);
             }
             out.flush(path, Load::Video);
         }
@@ -258,6 +260,7 @@ fn switchers(
     }
 }
 
+/// Whether the packet was for this slot.
 #[expect(clippy::too_many_arguments, reason = "the parts of a shard, borrowed one by one")]
 fn offer(
     now: Instant,
@@ -268,24 +271,25 @@ fn offer(
     place: usize,
     slot_index: usize,
     joins: bool,
-) {
+) -> bool {
     let layout = member.layout;
-    let (Some(path), Some(receiver)) = (member.path, &mut member.receiver) else { return };
-    let (Some(packet), Some(heads)) = (group.packets.get(place), group.heads.get_mut(place)) else { return };
-    let Some(slot) = receiver.slots.get_mut(slot_index) else { return };
+    let (Some(path), Some(receiver)) = (member.path, &mut member.receiver) else { return false };
+    let (Some(packet), Some(heads)) = (group.packets.get(place), group.heads.get_mut(place)) else { return false };
+    let Some(slot) = receiver.slots.get_mut(slot_index) else { return false };
     let numbers = match joins {
         true => slot.subscription.join(now, group.key, &packet.projected, &packet.packet),
         false => slot.subscription.accept(now, group.key, &packet.projected, &packet.packet),
     };
-    let Some(numbers) = numbers else { return };
+    let Some(numbers) = numbers else { return false };
     let make = || Head::video(layouts.get(layout)?, &packet.packet, &packet.projected).ok();
-    let Some(head) = head(heads, layout, make) else { return };
+    let Some(head) = head(heads, layout, make) else { return false };
     if !out.run.takes(head.sealed_len(&receiver.outbound)) {
         out.flush(path, Load::Video);
     }
     let size = receiver.video(now, slot_index, &numbers, head, out.send_time, &mut out.run);
     member.sent.0 += u64::from(size != 0);
     member.sent.1 += size as u64;
+    true
 }
 
 /// Relays get everything but what came from their own mesh (`spec/bridge.md` 5.3).
@@ -307,7 +311,7 @@ fn relays(now: Instant, room: &mut Room, members: &mut Members, layouts: &Layout
                 MediaKind::Audio => member.media.accepts_audio,
                 MediaKind::Video => member.media.accepts_video,
             };
-            if packet.mesh == Some(mesh) || !accepts {
+            if packet.mesh == Some(mesh) || !accepts || spares(&member.spared, &packet.packet) {
                 continue;
             }
             let make = || Head::raw(layouts.get(layout)?, &packet.packet).ok();
@@ -321,6 +325,12 @@ fn relays(now: Instant, room: &mut Room, members: &mut Members, layouts: &Layout
         }
         out.flush(path, Load::Video);
     }
+}
+
+/// Whether a relay does not need a packet.
+fn spares(spared: &[(SourceId, u8)], packet: &MediaPacket) -> bool {
+    let at = spared.binary_search_by_key(&packet.source, |(source, _)| *source);
+    at.is_ok_and(|at| packet.encoding >= spared[at].1)
 }
 
 fn reports(now: Instant, room: &Room, members: &mut Members, out: &mut Out, report: &Report) {

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use amphi_media::conference::Spared;
 use amphi_media::egress::Receiver;
 use amphi_media::ids::{ClassId, ConferenceId, EndpointId, MediaKind, SourceId};
 use amphi_media::rtp::{ExtensionKind, ExtensionMap};
@@ -33,6 +34,8 @@ pub(super) struct Member {
     pub(super) cost: u64,
     /// Bandwidth to assume in place of the estimate.
     pub(super) assumed: Option<u64>,
+    /// Of a relay: sources of which not everything is sent, and how many encodings are.
+    pub(super) spared: Spared,
     /// Audio that it does not get; none: what the conference says.
     pub(super) skip: Option<Arc<[SourceId]>>,
     pub(super) muted: (bool, bool),
@@ -111,6 +114,7 @@ impl Members {
             rung: None,
             cost: 0,
             assumed: None,
+            spared: Spared::default(),
             skip: None,
             muted: (false, false),
             stamp,

@@ -286,6 +286,11 @@ impl Shard {
                     room.place(now, &mut self.members, place, false);
                 }
             }
+            Output::Spare { relay, sources } => {
+                if let Some(member) = self.members.by_id(relay) {
+                    member.spared = sources;
+                }
+            }
             Output::PrepareKeyframe(endpoint) => {
                 if let Some(home) = home {
                     for source in home.video_of(endpoint) {

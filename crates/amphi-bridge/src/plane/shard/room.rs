@@ -197,13 +197,15 @@ impl Room {
             }
             None => class.staircase.rungs.len().saturating_sub(1),
         };
+        let step = class.staircase.rungs.get(rung);
+        let cost = step.map_or(0, |it| it.bps);
+        // While a slot waits, what it showed before still costs as much as before.
+        member.cost = if receiver.slots.iter().any(|it| it.switching) { member.cost.max(cost) } else { cost };
         let now_on = (class.version, rung as u16);
         if told == Some(now_on) && !again {
             return;
         }
         member.rung = Some(now_on);
-        let step = class.staircase.rungs.get(rung);
-        member.cost = step.map_or(0, |it| it.bps);
         let demand = Demand { target: step.map_or(0, |it| it.bps), ideal: class.staircase.ideal_bps };
         receiver.bwe.set_demand(now, demand);
         let targets = step.map(|it| it.targets.clone()).unwrap_or_else(|| Arc::new([]));

@@ -16,7 +16,7 @@ fn a_channel_that_comes_up_hears_everything_in_order() {
     let kinds: Vec<&str> = told(&out, 1)
         .iter()
         .map(|it| match it {
-            Outgoing::ServerHello => "hello",
+            Outgoing::ServerHello | Outgoing::RelayHello => "hello",
             Outgoing::SenderConstraints { .. } => "constraints",
             Outgoing::ForwardedSources(_) => "forwarded",
             Outgoing::VideoSourcesMap(_) => "video",

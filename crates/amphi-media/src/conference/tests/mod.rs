@@ -8,6 +8,7 @@ mod classes;
 mod law;
 mod messages;
 mod slots;
+mod sparing;
 
 /// A conference in virtual time: every input is followed by the flush that it leads to.
 struct Room {
