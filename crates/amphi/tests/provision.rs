@@ -41,6 +41,22 @@ impl Deployment {
         child.wait().unwrap();
     }
 
+    /// Asks a node to end; it has half a minute.
+    fn terminate(&mut self, node: &str) -> std::process::ExitStatus {
+        let at = self.running.iter().position(|(name, _)| name == node).unwrap();
+        let child = &mut self.running[at].1;
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                self.running.remove(at);
+                return status;
+            }
+            assert!(Instant::now() < end, "{node} does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn check(&self) -> Output {
         amphi(Path::new(".")).args(["provision", "--check", "--out"]).arg(&self.folder).output().unwrap()
     }
@@ -138,6 +154,11 @@ fn a_provisioned_deployment_holds_meetings_and_the_check_names_what_breaks() {
     deployment.until("a dead bridge", told("WRONG  the focus does not see bridge1 in the brewery; it does not run"));
     deployment.start("bridge1", &["bridge.password_file=../main/focus.password"]);
     deployment.until("a bridge with another password", told("in the brewery; it runs, so it cannot log in"));
+    // A bridge without endpoints has nobody to wait for.
+    deployment.kill("bridge1");
+    deployment.start("bridge1", &["bridge.drain_on_term=true", "bridge.shutting_down=1s"]);
+    deployment.until("all runs once more", |o| o.status.success());
+    assert!(deployment.terminate("bridge1").success());
     deployment.kill("main");
     deployment.until("a dead main node", told("WRONG  main: nothing listens on"));
 }
