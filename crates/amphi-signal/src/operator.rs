@@ -167,7 +167,8 @@ impl Operator {
             .flat_map(|l| {
                 l.known().map(|(domain, in_memory, address)| LinkFigures {
                     domain: domain.to_owned(),
-                    up: state(domain),
+                    // What is in the same process is always within reach.
+                    up: in_memory || state(domain),
                     in_memory,
                     address: address.map(str::to_owned),
                 })
@@ -201,6 +202,11 @@ impl Operator {
                 t.people[0] += n.stage;
                 t.rooms += n.rooms;
             }
+        }
+        // The gauges count breweries too; the focus knows what is a meeting.
+        if let Some(f) = self.focus() {
+            t.people[0] = f.conferences.iter().map(|c| i64::from(c.stage)).sum();
+            t.rooms = f.conferences.len() as i64;
         }
         t
     }

@@ -68,6 +68,11 @@ pub(super) fn all_nodes(admin: &Admin) -> Vec<Value> {
         .iter()
         .map(|h| node_json(Some(h), status(&h.name).as_ref(), if h.is_main { None } else { link(&h.name) }))
         .collect();
+    // Its gauges count breweries too.
+    if let (Some(f), Some(main)) = (&focus, all.iter_mut().find(|n| n["kind"] == "main")) {
+        main["rooms"] = f.conferences.len().into();
+        main["stage"] = f.conferences.iter().map(|c| c.stage).sum::<u32>().into();
+    }
     let elsewhere = focus.iter().flat_map(|f| &f.nodes).filter(|n| !here.iter().any(|h| h.name == n.vnode));
     all.extend(elsewhere.map(|f| node_json(None, Some(f), link(&f.vnode))));
     all.sort_by_key(|n| (n["kind"] != "main", n["name"].as_str().unwrap_or_default().to_owned()));
