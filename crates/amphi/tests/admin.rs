@@ -353,7 +353,7 @@ fn the_command_line_speaks_tables_json_and_plain_errors() {
     let (a, admin) = start(&[]);
     let mut ann = Person::login(&a, "ann", "demo");
     ann.join(&a, "demo");
-    admin.until("/rooms", |v| v["rooms"][0]["stage"] == 1);
+    admin.until("/overview", |v| v["stage"] == 1 && v["healthy"] == true);
     let ctl = |args: &[&str], token: &str| {
         let url = format!("http://{}", a.admin);
         let out = Command::new(env!("CARGO_BIN_EXE_amphi"))

@@ -332,11 +332,16 @@ type At = Path<(String, String)>;
 pub(super) async fn occupant(State(admin): State<Arc<Admin>>, Path((room, id)): At) -> Answer {
     let room = admin.room(&room)?;
     let found = find(&admin, &room, &id).await?;
+    Ok(Json(whole(&admin, &room, &id, &found).await))
+}
+
+/// With the bridge, which the focus knows.
+async fn whole(admin: &Admin, room: &BareJid, id: &str, found: &Found) -> Value {
     let mut v = found.json();
-    if let Some(m) = admin.operator.member(&room, &id).await {
+    if let Some(m) = admin.operator.member(room, id).await {
         v["bridge"] = member_json(&m)["bridge"].clone();
     }
-    Ok(Json(v))
+    v
 }
 
 /// Why somebody is where it is: what the focus decided about its requests, and whether it was promoted.
@@ -365,7 +370,8 @@ pub(super) async fn why(State(admin): State<Arc<Admin>>, Path((room, id)): At) -
         }
         (false, None) => "Nothing is known: it joined without a conference request that this focus saw, or long ago.".to_owned(),
     };
-    Ok(Json(json!({ "occupant": found.json(), "text": text, "promoted": promoted, "decisions": decisions.iter().map(|d| json!(**d)).collect::<Vec<_>>() })))
+    let occupant = whole(&admin, &room, &id, &found).await;
+    Ok(Json(json!({ "occupant": occupant, "text": text, "promoted": promoted, "decisions": decisions.iter().map(|d| json!(**d)).collect::<Vec<_>>() })))
 }
 
 pub(super) async fn kick(
