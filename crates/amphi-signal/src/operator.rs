@@ -191,7 +191,8 @@ impl Operator {
 
     /// Numbers of the whole process.
     pub fn totals(&self) -> Totals {
-        let mut t = Totals { stanzas_out: self.0.metrics.stanzas_out.get(), fanout: self.fanout(), ..Totals::default() };
+        let mut t =
+            Totals { stanzas_out: self.0.metrics.stanzas_out.get(), fanout: self.fanout(), ..Totals::default() };
         for n in self.0.nodes.iter().map(|n| self.node_figures(n)) {
             t.joins[1] += n.joins[1];
             t.people[1] += n.audience;

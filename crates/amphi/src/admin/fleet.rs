@@ -137,7 +137,9 @@ pub(super) fn all_bridges(admin: &Admin) -> Vec<Value> {
     let local = |name: &str| own.filter(|(nick, _)| nick == name).and(report.as_deref());
     let rates = |name: &str| {
         let r = local(name)?;
-        Some(json!({ "bits_in": r.rates.bits_in, "bits_out": r.rates.bits_out, "packets_in": r.rates.packets_in, "packets_out": r.rates.packets_out }))
+        Some(
+            json!({ "bits_in": r.rates.bits_in, "bits_out": r.rates.bits_out, "packets_in": r.rates.packets_in, "packets_out": r.rates.packets_out }),
+        )
     };
     let mut all: Vec<Value> = focus
         .iter()
@@ -211,7 +213,10 @@ pub(super) async fn bridge(State(admin): State<Arc<Admin>>, Path(name): Path<Str
     let jid = bridge["jid"].as_str().map(str::to_owned);
     let there = |c: &amphi_focus::ConferenceStatus| {
         let n: u32 = c.bridges.iter().filter(|(b, _)| Some(b) == jid.as_ref()).map(|(_, n)| *n).sum();
-        c.bridges.iter().any(|(b, _)| Some(b) == jid.as_ref()).then(|| json!({ "room": c.room.as_str(), "endpoints": n }))
+        c.bridges
+            .iter()
+            .any(|(b, _)| Some(b) == jid.as_ref())
+            .then(|| json!({ "room": c.room.as_str(), "endpoints": n }))
     };
     bridge["in_rooms"] = conferences.iter().filter_map(there).collect();
     if let Some((_, b)) = admin.bridge.as_ref().filter(|(nick, _)| *nick == name) {
