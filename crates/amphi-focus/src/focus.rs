@@ -12,8 +12,8 @@ use crate::iq::{Answered, Purpose, What};
 use crate::pace::Pace;
 use crate::surface::NOT_LIVE;
 use crate::{
-    ConferenceAnswer, EndReason, Event, FocusConfig, Input, LiveReading, Metrics, NodeId, Output, Place,
-    RequestError, disco,
+    ConferenceAnswer, EndReason, Event, FocusConfig, Input, LiveReading, Metrics, NodeId, Output, Place, RequestError,
+    disco,
 };
 
 /// How often missing components are asked for.

@@ -42,9 +42,7 @@ impl Conference {
         }
         let visitor = |m: &&Member| m.is_visitor();
         let mut all = self.vrooms.iter();
-        all.find_map(|(name, v)| {
-            Some(self.seen(endpoint, Some(name), v.muc.members.get(endpoint).filter(visitor)?))
-        })
+        all.find_map(|(name, v)| Some(self.seen(endpoint, Some(name), v.muc.members.get(endpoint).filter(visitor)?)))
     }
 
     /// Throws somebody out of the room that it is in.

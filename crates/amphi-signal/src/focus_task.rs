@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amphi_focus::{
-    BridgeStatus, ConferenceAnswer, ConferenceRequest, ConferenceStatus, Event, Focus, Input, Meeting, MemberStatus, Move,
-    MoveError, NodeId, NodeStatus, Output, RequestError, VisitorChange,
+    BridgeStatus, ConferenceAnswer, ConferenceRequest, ConferenceStatus, Event, Focus, Input, Meeting, MemberStatus,
+    Move, MoveError, NodeId, NodeStatus, Output, RequestError, VisitorChange,
 };
 use amphi_stanza::BareJid;
 use amphi_stanza::{FullJid, Stanza};

@@ -165,7 +165,8 @@ impl Outbound {
             }
             Output::Promised { room, username, ttl } => {
                 let text = format!("A visitor was let onto the stage, as {username}.");
-                node.journal.note(Draft::new(Happened::Promoted, text).room(&room).node(&node.name).endpoint(&*username));
+                node.journal
+                    .note(Draft::new(Happened::Promoted, text).room(&room).node(&node.name).endpoint(&*username));
                 node.promise(room, username, ttl);
             }
             Output::Told { id, result } => node.operators.answer(id, result),

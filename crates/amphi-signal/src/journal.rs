@@ -304,9 +304,8 @@ mod tests {
             j.note(Draft::new(Kind::Joined, n.to_string()));
         }
         j.note(Draft::new(Kind::VisitorJoined, "v"));
-        let texts = |after, limit| -> Vec<String> {
-            j.events(after, limit, |_| true).iter().map(|e| e.text.clone()).collect()
-        };
+        let texts =
+            |after, limit| -> Vec<String> { j.events(after, limit, |_| true).iter().map(|e| e.text.clone()).collect() };
         assert_eq!(texts(0, 10), ["2", "3", "4"]);
         assert_eq!(texts(4, 10), ["4"]);
         assert_eq!(texts(0, 2), ["3", "4"]);

@@ -40,7 +40,9 @@ pub use links::{LinkSettings, PeerSettings};
 pub use node::FocusProxy;
 pub use operator::{LinkFigures, NodeFigures, Operator, Totals};
 pub use queue::{QueueSettings, ServiceSettings, ServiceToken};
-pub use server::{AdminRoutes, FocusTarget, FrontServer, HostSettings, NodeSettings, Server, ServerSettings, StartError};
+pub use server::{
+    AdminRoutes, FocusTarget, FrontServer, HostSettings, NodeSettings, Server, ServerSettings, StartError,
+};
 pub use service::{Retry, ServiceLink};
 pub use shard::ShardSettings;
 pub use tls::{CertificateSource, TlsError, fingerprint};

@@ -167,7 +167,8 @@ impl Operator {
             .flat_map(|l| {
                 l.known().map(|(domain, in_memory, address)| LinkFigures {
                     domain: domain.to_owned(),
-                    up: state(domain),
+                    // What is in the same process is always within reach.
+                    up: in_memory || state(domain),
                     in_memory,
                     address: address.map(str::to_owned),
                 })
@@ -190,7 +191,8 @@ impl Operator {
 
     /// Numbers of the whole process.
     pub fn totals(&self) -> Totals {
-        let mut t = Totals { stanzas_out: self.0.metrics.stanzas_out.get(), fanout: self.fanout(), ..Totals::default() };
+        let mut t =
+            Totals { stanzas_out: self.0.metrics.stanzas_out.get(), fanout: self.fanout(), ..Totals::default() };
         for n in self.0.nodes.iter().map(|n| self.node_figures(n)) {
             t.joins[1] += n.joins[1];
             t.people[1] += n.audience;
@@ -201,6 +203,11 @@ impl Operator {
                 t.people[0] += n.stage;
                 t.rooms += n.rooms;
             }
+        }
+        // The gauges count breweries too; the focus knows what is a meeting.
+        if let Some(f) = self.focus() {
+            t.people[0] = f.conferences.iter().map(|c| i64::from(c.stage)).sum();
+            t.rooms = f.conferences.len() as i64;
         }
         t
     }

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use amphi_load::LoadArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::ctl::CtlArgs;
 use crate::config::{Config, ConfigError, Layers, Mistake, Place, reference};
+use crate::ctl::CtlArgs;
 use crate::import::ImportArgs;
 use crate::provision::ProvisionArgs;
 

@@ -153,7 +153,9 @@ impl CtlArgs {
             CtlCommand::Bridges => (server.get("/bridges").await?, bridges),
             CtlCommand::Drain { name, moves } => (server.drain(name, true, *moves).await?, drained),
             CtlCommand::Undrain { name } => (server.drain(name, false, false).await?, drained),
-            CtlCommand::Promote { room, id } => (server.post(&of_occupant(room, id, "promote"), json!({})).await?, done),
+            CtlCommand::Promote { room, id } => {
+                (server.post(&of_occupant(room, id, "promote"), json!({})).await?, done)
+            }
             CtlCommand::Demote { room, id } => (server.post(&of_occupant(room, id, "demote"), json!({})).await?, done),
             CtlCommand::Kick { room, id, reason } => {
                 (server.post(&of_occupant(room, id, "kick"), json!({ "reason": reason })).await?, done)
@@ -251,7 +253,9 @@ impl Server {
             (200, Some(v)) => Ok(v),
             (401, _) => bail!("the server does not accept this token"),
             (_, Some(v)) if v["error"].is_string() => bail!("{}", v["error"].as_str().unwrap_or_default()),
-            (404, _) => bail!("there is no admin API at {}: admin.enabled is false, or this is another server", self.base),
+            (404, _) => {
+                bail!("there is no admin API at {}: admin.enabled is false, or this is another server", self.base)
+            }
             (status, _) => bail!("the server answered {status}"),
         }
     }
@@ -398,7 +402,14 @@ fn room_text(v: &Value) -> String {
 
 fn people(v: &Value) -> String {
     let row = |o: &Value| {
-        vec![cell(&o["id"]), cell(&o["place"]), cell(&o["node"]), cell(&o["role"]), cell(&o["bridge"]), cell(&o["name"])]
+        vec![
+            cell(&o["id"]),
+            cell(&o["place"]),
+            cell(&o["node"]),
+            cell(&o["role"]),
+            cell(&o["bridge"]),
+            cell(&o["name"]),
+        ]
     };
     let all = rows(&v["occupants"], row);
     let mut out = table(&["ID", "PLACE", "NODE", "ROLE", "BRIDGE", "NAME"], &all);
@@ -443,9 +454,8 @@ fn nodes(v: &Value) -> String {
 
 fn bridges(v: &Value) -> String {
     let row = |b: &Value| {
-        let rate = |key: &str| {
-            b["rates"][key].as_f64().map_or("-".to_owned(), |bits| format!("{:.1} Mbit/s", bits / 1e6))
-        };
+        let rate =
+            |key: &str| b["rates"][key].as_f64().map_or("-".to_owned(), |bits| format!("{:.1} Mbit/s", bits / 1e6));
         vec![
             cell(&b["name"]),
             cell(&b["state"]),
@@ -486,7 +496,8 @@ fn events(v: &Value) -> String {
 }
 
 fn check(v: &Value) -> String {
-    let one = |f: &Value| format!("{}: {}\n  fix: {}\n", cell(&f["level"]).to_uppercase(), cell(&f["text"]), cell(&f["fix"]));
+    let one =
+        |f: &Value| format!("{}: {}\n  fix: {}\n", cell(&f["level"]).to_uppercase(), cell(&f["text"]), cell(&f["fix"]));
     let all: String = v["findings"].as_array().into_iter().flatten().map(one).collect();
     if all.is_empty() { "Nothing is missing.\n".to_owned() } else { all }
 }

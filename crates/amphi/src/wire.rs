@@ -61,12 +61,13 @@ impl App {
             let bridge = media.as_ref().map(|m| (m.nick().to_owned(), m.handle()));
             let at = config.listen.admin.map(|a| format!("http://{a}/dashboard")).unwrap_or_default();
             match &config.admin.token {
-                Password::Kept(path) => tracing::info!(token = %path.display(), "The dashboard is at {at}; its token lies in a file."),
+                Password::Kept(path) => {
+                    tracing::info!(token = %path.display(), "The dashboard is at {at}; its token lies in a file.")
+                }
                 Password::Given(_) => tracing::info!("The dashboard is at {at}."),
             }
             let config = config.clone();
-            settings.admin_routes =
-                Some(Box::new(move |op| admin::routes(config, token.expose_secret(), bridge, op)));
+            settings.admin_routes = Some(Box::new(move |op| admin::routes(config, token.expose_secret(), bridge, op)));
         }
         let server = Server::start(settings).await?;
         if let Some(media) = &mut media {

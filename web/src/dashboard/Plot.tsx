@@ -26,7 +26,7 @@ export function Plot({ title, unit, lines, format, floor = 1 }: {
       legend: { show: false },
       scales: { y: { range: (_u, _min, max) => [0, Math.max(floor, (max || 0) * 1.15)] } },
       axes: [
-        { ...AXIS, size: 26, space: 70, values: (_u, ts) => ts.map((t) => new Date(t * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' })) },
+        { ...AXIS, size: 26, space: 70, values: (_u, ts) => ts.map((t) => new Date(t * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })) },
         { ...AXIS, size: 52, space: 34, values: (_u, vs) => vs.map((v) => format(v)) },
       ],
       series: [{}, ...lines.map((l) => ({ label: l.label, stroke: l.color, width: 1.75, points: { show: false }, fill: l.fill ? `${l.color}22` : undefined, spanGaps: false }))],
@@ -59,6 +59,9 @@ export function Plot({ title, unit, lines, format, floor = 1 }: {
     </figure>
   );
 }
+
+/** With its unit: 1.2 Mbit/s. */
+export const bits = (v: number): string => short(v).replace(/^([\d.]+)(\D?)$/, '$1 $2bit/s');
 
 export const short = (v: number): string =>
   v >= 1e9 ? `${+(v / 1e9).toFixed(1)}G` : v >= 1e6 ? `${+(v / 1e6).toFixed(1)}M` : v >= 1e4 ? `${+(v / 1e3).toFixed(1)}k` : `${+v.toFixed(1)}`;

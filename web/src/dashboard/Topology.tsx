@@ -1,6 +1,6 @@
 import type { Bridge, Node } from './api';
 import { bridges, go, nodes } from './state';
-import { short } from './Plot';
+import { bits, short } from './Plot';
 
 const WIDTH = 960;
 const BOX = { w: 232, h: 58 };
@@ -59,7 +59,7 @@ export function Topology() {
       ? `${n.rooms ?? 0} rooms · ${short(n.stage ?? 0)} on stage`
       : `${short(n.visitors ?? 0)}${n.pending ? ` +${n.pending}` : ''} of ${short(n.capacity ?? 0)} visitors`;
   const media_facts = (b: Bridge): string =>
-    `${short(b.endpoints)} endpoints · ${Math.round(b.stress * 100)} % load${b.rates ? ` · ${short(b.rates.bits_out)}bit/s` : ''}`;
+    `${short(b.endpoints)} endpoints · ${Math.round(b.stress * 100)} %${b.rates?.bits_out ? ` · ${bits(b.rates.bits_out)}` : ''}`;
   return (
     <section class="card topology" aria-label="Topology">
       <svg viewBox={`0 0 ${WIDTH} ${height + 26}`} role="group">

@@ -39,7 +39,7 @@ export interface Occupant {
   id: string; place: 'stage' | 'audience'; node: string | null; jid: string | null; role: string; name: string | null;
   machine: string | null; user: string | null; region: string | null; bridge: string | null;
 }
-export interface Decision { id: number; at: number; room: string; place: string; why: string; node?: string; peer?: string }
+export interface Decision { id: number; at: number; room: string; place: string; why: string; node?: string; peer?: string; machine?: string; user?: string }
 export interface Why { text: string; promoted: boolean; decisions: Decision[]; occupant: Occupant }
 
 const BASE = '/admin/v1';

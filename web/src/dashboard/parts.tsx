@@ -13,7 +13,7 @@ export function Badge({ of }: { of: string }) {
   return <span class={`badge ${TONES[of] ?? 'soft'}`}>{of}</span>;
 }
 
-export const time = (at: number): string => new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+export const time = (at: number): string => new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 
 /** Does something, says how it went, and looks again. */
 export async function act(words: string, what: () => Promise<unknown>): Promise<void> {

@@ -36,8 +36,9 @@ export function tell(text: string, bad = false): void {
 }
 
 export async function refresh(): Promise<void> {
-  const [o, n, b, r, c] = await Promise.all([
-    ask<Overview>('/overview'), ask<{ nodes: Node[] }>('/nodes'), ask<{ bridges: Bridge[] }>('/bridges'),
+  const o = await ask<Overview>('/overview');
+  const [n, b, r, c] = await Promise.all([
+    ask<{ nodes: Node[] }>('/nodes'), ask<{ bridges: Bridge[] }>('/bridges'),
     ask<{ total: number; rooms: Room[] }>('/rooms?limit=200'), ask<{ findings: Finding[] }>('/check'),
   ]);
   overview.value = o;

@@ -1,13 +1,12 @@
 import { useState } from 'preact/hooks';
 import { ask, occupantPath, roomPath } from './api';
 import type { Bridge, Decision, Node, Occupant, Room, Why } from './api';
-import { Plot, short } from './Plot';
+import { bits, Plot, short } from './Plot';
 import { Topology } from './Topology';
 import { act, Ask, Badge, Events, Table, time, useLoaded } from './parts';
 import { bridges, events, findings, go, nodes, overview, rooms, samples } from './state';
 
 const percent = (x: number | null): string => (x === null ? '–' : `${Math.round(x * 100)} %`);
-const bits = (x: number): string => `${short(x)}bit/s`;
 
 function Tile({ label, value, note, tone }: { label: string; value: string; note?: string; tone?: string }) {
   return (
@@ -24,12 +23,13 @@ export function OverviewView() {
   const last = samples.value.at(-1);
   const wrong = (findings.value ?? []).filter((f) => f.level !== 'note');
   const out = last?.bits_out ?? null;
+  const audience = nodes.value.filter((n) => n.kind === 'visitor');
   return (
     <>
       <div class="tiles">
         <Tile label="Rooms" value={short(o.rooms)} note={`${short(o.sessions)} connections`} />
-        <Tile label="On stage" value={short(o.stage)} />
-        <Tile label="Audience" value={short(o.audience)} note={`${o.nodes.up} of ${o.nodes.total} nodes in service`} />
+        <Tile label="On stage" value={short(o.stage)} note={o.focus ? `${short(o.focus.invitations_waiting + o.focus.reinvitations_waiting)} wait for their invitation` : undefined} />
+        <Tile label="Audience" value={short(o.audience)} note={`${audience.filter((n) => n.state === 'up').length} of ${audience.length} nodes in service`} />
         <Tile label="Joins" value={last ? short(last.joins_stage + last.joins_audience) : '–'} note="a second" />
         <Tile label="Fan-out delay" value={last?.fanout_p99 == null ? '–' : `${short(last.fanout_p99)} ms`} note={last?.fanout_p99 == null ? 'no broadcast just now' : '99 of 100 broadcasts'} tone={(last?.fanout_p99 ?? 0) > 250 ? 'gold' : ''} />
         <Tile label="Media out" value={out === null ? '–' : bits(out)} note={`${o.bridges.up} of ${o.bridges.total} bridges in service`} />
@@ -140,8 +140,8 @@ function WhyCard({ room, id, onClose }: { room: string; id: string; onClose: () 
 
 function Decisions({ list }: { list: Decision[] }) {
   return (
-    <Table head={['At', 'Sent to', 'Node', 'Because', 'From']} empty="No request of this person is kept."
-      rows={list.map((d) => ({ key: String(d.id), cells: [time(d.at), <Badge of={d.place} />, d.node ?? '–', d.why, d.peer ?? '–'] }))} />
+    <Table head={['At', 'Sent to', 'Node', 'Because', 'From', 'Browser']} empty="No request of this person is kept."
+      rows={list.map((d) => ({ key: String(d.id), cells: [time(d.at), <Badge of={d.place} />, d.node ?? '–', d.why, d.peer ?? '–', d.user ?? (d.machine ? <code>{d.machine.slice(-8)}</code> : '–')] }))} />
   );
 }
 

@@ -52,7 +52,7 @@ async fn overview(State(admin): State<Arc<Admin>>) -> Json<Value> {
         "healthy": admin.operator.health().is_ok(),
         "problem": admin.operator.health().err(),
         "url": admin.config.url(),
-        "rooms": focus.as_ref().map_or(t.rooms, |f| f.conferences.len() as i64),
+        "rooms": t.rooms,
         "stage": t.people[0],
         "audience": focus.as_ref().map_or(t.people[1], |f| f.nodes.iter().map(|n| i64::from(n.visitors)).sum()),
         "sessions": t.sessions,

@@ -136,9 +136,9 @@ fn nodes(admin: &Admin, f: &mut Findings) {
             "Take one back into service: amphi ctl undrain NODE.",
         );
     }
-    let (seats, taken) = usable.iter().fold((0u64, 0u64), |(s, t), n| {
-        (s + u64::from(n.capacity), t + u64::from(n.visitors + n.pending))
-    });
+    let (seats, taken) = usable
+        .iter()
+        .fold((0u64, 0u64), |(s, t), n| (s + u64::from(n.capacity), t + u64::from(n.visitors + n.pending)));
     if seats > 0 && taken * 10 >= seats * 9 {
         f.add(
             Level::Warning,
@@ -310,7 +310,12 @@ fn front(c: &Config, f: &mut Findings) {
         );
     }
     if c.queue.enabled && !c.visitors.enabled {
-        f.add(Level::Note, "queue-unused", "The visitor queue is on, but there is no audience.", "Nothing needs to be done.");
+        f.add(
+            Level::Note,
+            "queue-unused",
+            "The visitor queue is on, but there is no audience.",
+            "Nothing needs to be done.",
+        );
     }
 }
 
@@ -325,7 +330,12 @@ fn administration(admin: &Admin, f: &mut Findings) {
         );
     }
     if !c.metrics.enabled {
-        f.add(Level::Note, "no-metrics", "/metrics is switched off.", "Set metrics.enabled = true to be seen by Prometheus.");
+        f.add(
+            Level::Note,
+            "no-metrics",
+            "/metrics is switched off.",
+            "Set metrics.enabled = true to be seen by Prometheus.",
+        );
     }
     for h in admin.hooks.status() {
         if let Some(why) = h["trouble"].as_str() {

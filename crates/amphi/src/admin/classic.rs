@@ -67,7 +67,8 @@ async fn room(State(admin): State<Arc<Admin>>, query: Query) -> Answer {
     let Told::Occupants(all) = admin.operator.in_room(&room, act).await? else {
         return Err(ActError::NoSuchRoom.into());
     };
-    let one = |o: &amphi_room::OccupantStatus| json!({ "jid": o.jid.to_string(), "email": null, "display_name": o.name });
+    let one =
+        |o: &amphi_room::OccupantStatus| json!({ "jid": o.jid.to_string(), "email": null, "display_name": o.name });
     let all: Vec<Value> = all.iter().filter(|o| !o.is_service).map(one).collect();
     Ok(Json(all).into_response())
 }
@@ -78,9 +79,7 @@ async fn sessions(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn room_census(State(admin): State<Arc<Admin>>) -> Json<Value> {
     let rooms = admin.operator.rooms().await;
-    let one = |r: &RoomStatus| {
-        json!({ "room_name": r.room.as_str(), "participants": r.stage, "created_time": r.created, "leaked": false })
-    };
+    let one = |r: &RoomStatus| json!({ "room_name": r.room.as_str(), "participants": r.stage, "created_time": r.created, "leaked": false });
     let all: Vec<Value> = rooms.iter().filter(|(_, r)| !r.is_shadow).map(|(_, r)| one(r)).collect();
     Json(json!({ "room_census": all }))
 }

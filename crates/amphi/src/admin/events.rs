@@ -32,7 +32,8 @@ struct Wanted {
 impl Wanted {
     fn read(admin: &Admin, query: &HashMap<String, String>) -> Result<Self, Refusal> {
         let kinds = query.get("kind").into_iter().flat_map(|k| k.split(',')).filter(|k| !k.is_empty());
-        let kinds = kinds.map(|k| Kind::parse(k).ok_or_else(|| Refusal::bad(format!("there is no kind {k:?} of events"))));
+        let kinds =
+            kinds.map(|k| Kind::parse(k).ok_or_else(|| Refusal::bad(format!("there is no kind {k:?} of events"))));
         let room = match query.get("room") {
             Some(r) => {
                 Some(admin.operator.room(r).ok_or_else(|| Refusal::bad("room is not the name of a room"))?.to_string())
@@ -43,8 +44,7 @@ impl Wanted {
     }
 
     fn takes(&self, e: &Entry) -> bool {
-        (self.kinds.is_empty() || self.kinds.contains(&e.kind))
-            && (self.room.is_none() || self.room == e.room)
+        (self.kinds.is_empty() || self.kinds.contains(&e.kind)) && (self.room.is_none() || self.room == e.room)
     }
 }
 
@@ -96,13 +96,13 @@ pub(super) async fn stream(State(admin): State<Arc<Admin>>, query: Query, header
         Err(r) => return r.into_response(),
     };
     let Ok(permit) = admin.streams.clone().try_acquire_owned() else {
-        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open (admin.streams)").into_response();
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open (admin.streams)")
+            .into_response();
     };
     let events = admin.operator.journal().follow();
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     let missed = last.map(|id| admin.operator.journal().events(id, MOST, |e| wanted.takes(e))).unwrap_or_default();
-    let state =
-        Stream { missed: missed.into(), events, samples: admin.samples.follow(), wanted, _permit: permit };
+    let state = Stream { missed: missed.into(), events, samples: admin.samples.follow(), wanted, _permit: permit };
     let all = stream::unfold(state, |mut s| async move {
         if let Some(e) = s.missed.pop_front() {
             return Some((Ok::<_, Infallible>(event(&e)), s));

@@ -68,6 +68,11 @@ pub(super) fn all_nodes(admin: &Admin) -> Vec<Value> {
         .iter()
         .map(|h| node_json(Some(h), status(&h.name).as_ref(), if h.is_main { None } else { link(&h.name) }))
         .collect();
+    // Its gauges count breweries too.
+    if let (Some(f), Some(main)) = (&focus, all.iter_mut().find(|n| n["kind"] == "main")) {
+        main["rooms"] = f.conferences.len().into();
+        main["stage"] = f.conferences.iter().map(|c| c.stage).sum::<u32>().into();
+    }
     let elsewhere = focus.iter().flat_map(|f| &f.nodes).filter(|n| !here.iter().any(|h| h.name == n.vnode));
     all.extend(elsewhere.map(|f| node_json(None, Some(f), link(&f.vnode))));
     all.sort_by_key(|n| (n["kind"] != "main", n["name"].as_str().unwrap_or_default().to_owned()));
@@ -132,7 +137,9 @@ pub(super) fn all_bridges(admin: &Admin) -> Vec<Value> {
     let local = |name: &str| own.filter(|(nick, _)| nick == name).and(report.as_deref());
     let rates = |name: &str| {
         let r = local(name)?;
-        Some(json!({ "bits_in": r.rates.bits_in, "bits_out": r.rates.bits_out, "packets_in": r.rates.packets_in, "packets_out": r.rates.packets_out }))
+        Some(
+            json!({ "bits_in": r.rates.bits_in, "bits_out": r.rates.bits_out, "packets_in": r.rates.packets_in, "packets_out": r.rates.packets_out }),
+        )
     };
     let mut all: Vec<Value> = focus
         .iter()
@@ -206,7 +213,10 @@ pub(super) async fn bridge(State(admin): State<Arc<Admin>>, Path(name): Path<Str
     let jid = bridge["jid"].as_str().map(str::to_owned);
     let there = |c: &amphi_focus::ConferenceStatus| {
         let n: u32 = c.bridges.iter().filter(|(b, _)| Some(b) == jid.as_ref()).map(|(_, n)| *n).sum();
-        c.bridges.iter().any(|(b, _)| Some(b) == jid.as_ref()).then(|| json!({ "room": c.room.as_str(), "endpoints": n }))
+        c.bridges
+            .iter()
+            .any(|(b, _)| Some(b) == jid.as_ref())
+            .then(|| json!({ "room": c.room.as_str(), "endpoints": n }))
     };
     bridge["in_rooms"] = conferences.iter().filter_map(there).collect();
     if let Some((_, b)) = admin.bridge.as_ref().filter(|(nick, _)| *nick == name) {

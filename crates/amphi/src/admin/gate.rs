@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn only_a_bearer_counts() {
-        let request = |value: &str| Request::builder().header("authorization", value).body(axum::body::Body::empty()).unwrap();
+        let request =
+            |value: &str| Request::builder().header("authorization", value).body(axum::body::Body::empty()).unwrap();
         assert_eq!(shown(&request("Bearer abc")), Some("abc"));
         assert_eq!(shown(&request("bearer  abc ")), Some("abc"));
         assert_eq!(shown(&request("Basic abc")), None);

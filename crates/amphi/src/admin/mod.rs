@@ -46,7 +46,12 @@ pub(crate) struct Admin {
 }
 
 /// The routes of the operators' address. `token`: what operators show.
-pub(crate) fn routes(config: Config, token: &str, bridge: Option<(String, BridgeHandle)>, operator: Operator) -> Router {
+pub(crate) fn routes(
+    config: Config,
+    token: &str,
+    bridge: Option<(String, BridgeHandle)>,
+    operator: Operator,
+) -> Router {
     let said = &config.admin.said;
     let admin = Arc::new(Admin {
         samples: Samples::start(operator.clone(), bridge.as_ref().map(|(_, b)| b.clone())),

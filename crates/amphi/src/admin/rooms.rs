@@ -21,6 +21,8 @@ type Answer = Result<Json<Value>, Refusal>;
 
 /// Occupants in one answer at most.
 const PAGE: usize = 1000;
+/// People of other processes that are looked at.
+const MOST_REMOTE: usize = 100_000;
 
 impl Admin {
     fn room(&self, text: &str) -> Result<BareJid, Refusal> {
@@ -66,7 +68,7 @@ fn room_json(room: &BareJid, hub: Option<&RoomStatus>, audience: usize, focus: O
             };
             f.vrooms.iter().map(one).collect()
         })
-        .unwrap_or_default();
+        .unwrap_or_else(|| json!([]));
     v["bridges"] = focus
         .map(|f| {
             let one = |(bridge, n): &(String, u32)| {
@@ -74,7 +76,7 @@ fn room_json(room: &BareJid, hub: Option<&RoomStatus>, audience: usize, focus: O
             };
             f.bridges.iter().map(one).collect()
         })
-        .unwrap_or_default();
+        .unwrap_or_else(|| json!([]));
     v
 }
 
@@ -287,18 +289,22 @@ pub(super) async fn occupants(State(admin): State<Arc<Admin>>, Path(room): Path<
     let op = &admin.operator;
     let mut out: Vec<Value> = Vec::new();
     let mut total = 0;
-    // The focus knows which bridge carries somebody.
-    let known = op.members(&room, usize::MAX).await.unwrap_or_default();
+    let nodes: Vec<String> = op.visitor_nodes().map(str::to_owned).collect();
+    // Of nodes in other processes only the focus knows the people.
+    let is_all_here = op.has_main() && op.focus().is_none_or(|f| f.nodes.iter().all(|n| nodes.contains(&n.vnode)));
+    let known = if is_all_here { Vec::new() } else { op.members(&room, MOST_REMOTE).await.unwrap_or_default() };
     if stage {
-        let on_stage: Vec<Value> = match op.in_room(&room, Act::Occupants { audience: false, skip: 0, limit: 100_000 }).await {
-            Ok(Told::Occupants(list)) => list.iter().filter(|o| !o.is_service).map(|o| occupant_json(None, o)).collect(),
-            _ => known.iter().filter(|m| m.vnode.is_none()).map(member_json).collect(),
-        };
+        let on_stage: Vec<Value> =
+            match op.in_room(&room, Act::Occupants { audience: false, skip: 0, limit: 100_000 }).await {
+                Ok(Told::Occupants(list)) => {
+                    list.iter().filter(|o| !o.is_service).map(|o| occupant_json(None, o)).collect()
+                }
+                _ => known.iter().filter(|m| m.vnode.is_none()).map(member_json).collect(),
+            };
         total += on_stage.len();
         out.extend(on_stage.iter().skip(skip).take(limit).cloned());
         skip = skip.saturating_sub(on_stage.len());
     }
-    let nodes: Vec<String> = op.visitor_nodes().map(str::to_owned).collect();
     if audience {
         for node in &nodes {
             let Ok(Told::Room(here, _)) = op.in_shadow(node, &room, Act::Room).await else { continue };
@@ -318,10 +324,11 @@ pub(super) async fn occupants(State(admin): State<Arc<Admin>>, Path(room): Path<
         let want = limit - out.len();
         out.extend(elsewhere.into_iter().skip(skip).take(want).map(member_json));
     }
-    let bridges: BTreeMap<&str, Value> = known.iter().map(|m| (&*m.endpoint, member_json(m)["bridge"].clone())).collect();
-    for o in &mut out {
-        if let Some(b) = o["id"].as_str().and_then(|id| bridges.get(id)) {
-            o["bridge"] = b.clone();
+    // The focus knows which bridge carries somebody.
+    for o in out.iter_mut().filter(|o| o["bridge"].is_null()) {
+        let id = o["id"].as_str().unwrap_or_default().to_owned();
+        if let Some(m) = op.member(&room, &id).await {
+            o["bridge"] = member_json(&m)["bridge"].clone();
         }
     }
     Ok(Json(json!({ "room": status["room"], "total": total, "occupants": out })))
@@ -332,11 +339,16 @@ type At = Path<(String, String)>;
 pub(super) async fn occupant(State(admin): State<Arc<Admin>>, Path((room, id)): At) -> Answer {
     let room = admin.room(&room)?;
     let found = find(&admin, &room, &id).await?;
+    Ok(Json(whole(&admin, &room, &id, &found).await))
+}
+
+/// With the bridge, which the focus knows.
+async fn whole(admin: &Admin, room: &BareJid, id: &str, found: &Found) -> Value {
     let mut v = found.json();
-    if let Some(m) = admin.operator.member(&room, &id).await {
+    if let Some(m) = admin.operator.member(room, id).await {
         v["bridge"] = member_json(&m)["bridge"].clone();
     }
-    Ok(Json(v))
+    v
 }
 
 /// Why somebody is where it is: what the focus decided about its requests, and whether it was promoted.
@@ -363,9 +375,14 @@ pub(super) async fn why(State(admin): State<Arc<Admin>>, Path((room, id)): At) -
         (false, Some(d)) => {
             format!("In the audience, at node {}, because {}.", d.node.as_deref().unwrap_or("?"), d.why)
         }
-        (false, None) => "Nothing is known: it joined without a conference request that this focus saw, or long ago.".to_owned(),
+        (false, None) => {
+            "Nothing is known: it joined without a conference request that this focus saw, or long ago.".to_owned()
+        }
     };
-    Ok(Json(json!({ "occupant": found.json(), "text": text, "promoted": promoted, "decisions": decisions.iter().map(|d| json!(**d)).collect::<Vec<_>>() })))
+    let occupant = whole(&admin, &room, &id, &found).await;
+    Ok(Json(
+        json!({ "occupant": occupant, "text": text, "promoted": promoted, "decisions": decisions.iter().map(|d| json!(**d)).collect::<Vec<_>>() }),
+    ))
 }
 
 pub(super) async fn kick(

@@ -101,7 +101,8 @@ fn round(x: f64) -> f64 {
 
 /// Milliseconds under which this share of the broadcasts between two readings was done: the bound of the bucket that holds it.
 fn percentile(before: &[(f64, u64)], now: &[(f64, u64)], share: f64) -> Option<f64> {
-    let count = |i: usize| now.get(i).map_or(0, |b| b.1) - before.get(i).map_or(0, |b| b.1).min(now.get(i).map_or(0, |b| b.1));
+    let count =
+        |i: usize| now.get(i).map_or(0, |b| b.1) - before.get(i).map_or(0, |b| b.1).min(now.get(i).map_or(0, |b| b.1));
     let all = now.len().checked_sub(1).map(count).filter(|n| *n > 0)?;
     let wanted = (all as f64 * share).ceil() as u64;
     let at = (0..now.len()).find(|i| count(*i) >= wanted)?;

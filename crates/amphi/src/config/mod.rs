@@ -31,7 +31,9 @@ mod web;
 pub use admin::{AdminFile, WebhookFile};
 pub use bridge::{BridgeFile, BridgeLoginFile};
 pub use bridge_check::{Bridge, BridgeLogin, BridgePlace};
-pub use checked::{Admin, Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, Webhook, WhereNode};
+pub use checked::{
+    Admin, Certificate, Config, Focus, FocusPlace, Listen, Peer, Roles, Tls, VisitorNode, Visitors, Webhook, WhereNode,
+};
 pub use error::{ConfigError, Mistake, Place};
 pub use file::{File, Links, ListenFile, LogFile, LogFormat, MetricsFile, Promotion, TlsFile};
 pub use focus::{FocusAuthentication, FocusFile, Live};
