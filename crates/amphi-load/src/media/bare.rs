@@ -100,6 +100,8 @@ impl Bare {
         let index = if ssrc == SSRC { &mut self.index } else { &mut self.audio_index };
         let mut head = [0x90; HEADER];
         head[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        // One word of extensions, such as a transport-wide number.
+        head[12..HEADER].copy_from_slice(&[0xbe, 0xde, 0, 1, 0x51, 0, 0, 0]);
         for (to, key) in &self.sinks {
             for (n, payload) in payloads.iter().enumerate() {
                 let size = HEADER + payload.len() + key.tag_len();
