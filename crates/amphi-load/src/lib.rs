@@ -1,6 +1,7 @@
 //! Load generator for signaling servers of this protocol, ours or a stock one: opens a stage and an audience as web clients
 //! do, measures joins and fan-out, and checks that nothing is lost. It shares no parser and no room code with the server,
-//! so that a mistake there cannot hide here. The binary mounts it as `load`.
+//! so that a mistake there cannot hide here. Its media side has full viewers that share nothing with the bridge, and beside
+//! them sinks that do. The binary mounts it as `load`.
 
 mod accept;
 mod args;

@@ -98,7 +98,10 @@ impl Bare {
 
     fn send(&mut self, payloads: &[Vec<u8>], ssrc: u32, turn: &mut BareTurn) {
         let index = if ssrc == SSRC { &mut self.index } else { &mut self.audio_index };
-        let head = [0x90; HEADER];
+        let mut head = [0x90; HEADER];
+        head[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        // One word of extensions, such as a transport-wide number.
+        head[12..HEADER].copy_from_slice(&[0xbe, 0xde, 0, 1, 0x51, 0, 0, 0]);
         for (to, key) in &self.sinks {
             for (n, payload) in payloads.iter().enumerate() {
                 let size = HEADER + payload.len() + key.tag_len();
@@ -106,9 +109,11 @@ impl Bare {
                     flush(&self.socket, &mut self.run, *to, turn);
                 }
                 let space = self.run.space();
+                let index = *index + n as u64;
+                head[2..4].copy_from_slice(&(index as u16).to_be_bytes());
                 space[..HEADER].copy_from_slice(&head);
                 // Sizes are those of packets, for which there is room.
-                if let Ok(size) = key.seal_from(space, HEADER, HEADER, payload, ssrc, *index + n as u64) {
+                if let Ok(size) = key.seal_from(space, HEADER, HEADER, payload, ssrc, index) {
                     self.run.commit(size);
                 }
             }

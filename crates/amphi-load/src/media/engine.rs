@@ -105,6 +105,16 @@ enum Client {
     Sink(Box<Sink>),
 }
 
+impl Client {
+    fn tick(&mut self, around: &mut Around<'_>) -> bool {
+        match self {
+            Self::Person(it) => it.tick(around),
+            Self::Sink(it) => it.tick(around),
+        }
+        true
+    }
+}
+
 struct Member {
     client: Client,
     index: u32,
@@ -239,6 +249,7 @@ impl Engine {
                     Client::Sink(sink) => sink.handle(around, burst.from, burst.data, burst.segment),
                     Client::Person(person) => {
                         burst.data.chunks(burst.segment).for_each(|it| person.handle(around, burst.from, it));
+                        true
                     }
                 });
             }
@@ -253,7 +264,7 @@ impl Engine {
     }
 
     /// Does something with a client and its socket, and sees to its next deadline.
-    fn with(&mut self, key: usize, now: Instant, act: impl FnOnce(&mut Client, &mut Around<'_>)) {
+    fn with(&mut self, key: usize, now: Instant, act: impl FnOnce(&mut Client, &mut Around<'_>) -> bool) {
         let Some(member) = self.members.get_mut(key) else { return };
         let Some(port) = self.ports.get(member.port) else { return };
         let local = member.local;
@@ -264,9 +275,12 @@ impl Engine {
             }
         };
         let mut around = Around { now, base: self.base, live: &self.live, counted: &mut self.counted, send: &mut send };
-        act(&mut member.client, &mut around);
+        let moved = act(&mut member.client, &mut around);
         if let Some(e) = broken.filter(|e| e.kind() != io::ErrorKind::WouldBlock) {
             self.counted.error(format!("send: {e}"));
+        }
+        if !moved {
+            return;
         }
         let due = match &mut member.client {
             Client::Person(it) => Some(it.deadline()),
@@ -290,10 +304,7 @@ impl Engine {
                 continue;
             }
             member.scheduled = far(now);
-            self.with(key, now, |client, around| match client {
-                Client::Person(it) => it.tick(around),
-                Client::Sink(it) => it.tick(around),
-            });
+            self.with(key, now, |client, around| client.tick(around));
         }
     }
 
@@ -361,10 +372,7 @@ impl Engine {
         });
         self.ports[port].members[place] = Some(key);
         self.by_index.insert(offered.index, key);
-        self.with(key, now, |client, around| match client {
-            Client::Person(it) => it.tick(around),
-            Client::Sink(it) => it.tick(around),
-        });
+        self.with(key, now, |client, around| client.tick(around));
         Ok(answer)
     }
 
@@ -416,6 +424,7 @@ impl Engine {
             if let Client::Sink(sink) = client {
                 sink.leave(around);
             }
+            false
         });
         let Some(member) = self.members.try_remove(key) else { return };
         debug_assert_eq!(member.index, index);
@@ -441,6 +450,7 @@ impl Engine {
                 if let Client::Person(it) = client {
                     it.pause(now, paused);
                 }
+                true
             });
         }
     }

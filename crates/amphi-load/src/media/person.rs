@@ -393,7 +393,12 @@ impl Person {
             around.live.served.fetch_add(1, Ordering::Relaxed);
         }
         let Some(stream) = self.streams.get_mut(&*packet.header.ssrc) else { return };
-        let Some(stamp) = Stamp::read(&packet.payload) else { return };
+        let Some(stamp) = Stamp::read(&packet.payload) else {
+            if let Stream::Video(quality) = stream {
+                quality.pad(around.now, *packet.seq_no);
+            }
+            return;
+        };
         let delay = around.micros().saturating_sub(stamp.micros) * 1_000;
         match stream {
             Stream::Video(quality) => {

@@ -55,7 +55,8 @@ struct Packet {
 pub(crate) struct Quality {
     /// What was seen so far.
     pub(crate) counts: Counts,
-    waiting: BTreeMap<u64, Packet>,
+    /// When it came; none: padding.
+    waiting: BTreeMap<u64, (Instant, Option<Packet>)>,
     next: Option<u64>,
     highest: u64,
     /// The frame under way is whole so far.
@@ -86,19 +87,29 @@ impl Quality {
         let (temporal, sync) = (d.temporal, d.layer_sync);
         let tl0 = d.tl0.unwrap_or(0);
         let key = read.keyframe;
-        self.waiting.insert(seq, Packet { marker, start: read.start, key, temporal, sync, tl0, encoding, at });
+        let packet = Packet { marker, start: read.start, key, temporal, sync, tl0, encoding, at };
+        self.waiting.insert(seq, (at, Some(packet)));
         self.advance(at);
         true
+    }
+
+    /// A packet of nothing but padding came: it has a number and no part in any frame.
+    pub(crate) fn pad(&mut self, at: Instant, seq: u64) {
+        if self.next.is_some_and(|next| seq >= next) {
+            self.waiting.entry(seq).or_insert((at, None));
+            self.advance(at);
+        }
     }
 
     /// Time goes on: gives up on what is missing for long.
     pub(crate) fn advance(&mut self, now: Instant) {
         while let (Some(next), Some((&seq, packet))) = (self.next, self.waiting.first_key_value()) {
-            let packet = *packet;
+            let (came, packet) = *packet;
             if seq != next {
                 // What follows a cut frame is known not to come.
-                let cut = packet.start && packet.key && self.encoding.is_some_and(|it| it != packet.encoding);
-                if !cut && now.saturating_duration_since(packet.at) < PATIENCE && self.waiting.len() < MAX_WAITING {
+                let before = self.open.map(|it| it.encoding).or(self.encoding);
+                let cut = packet.is_some_and(|it| it.start && it.key && before.is_some_and(|own| own != it.encoding));
+                if !cut && now.saturating_duration_since(came) < PATIENCE && self.waiting.len() < MAX_WAITING {
                     return;
                 }
                 if cut {
@@ -111,7 +122,9 @@ impl Quality {
             }
             self.waiting.remove(&seq);
             self.next = Some(seq + 1);
-            self.packet(packet);
+            if let Some(packet) = packet {
+                self.packet(packet);
+            }
         }
     }
 

@@ -124,15 +124,21 @@ impl Sink {
         self.peer.poll_timeout().into_iter().chain(feedback).min()
     }
 
-    /// Datagrams of one size came from one address.
-    pub(crate) fn handle(&mut self, around: &mut Around<'_>, from: SocketAddr, data: &mut [u8], segment: usize) {
+    /// Datagrams of one size came from one address. Returns whether the deadline may be another one now.
+    pub(crate) fn handle(
+        &mut self,
+        around: &mut Around<'_>,
+        from: SocketAddr,
+        data: &mut [u8],
+        segment: usize,
+    ) -> bool {
         let bare = around.live.bare_port.load(Ordering::Relaxed);
         if bare != 0 && from.port() == bare && from != self.bridge {
             let count = data.len().div_ceil(segment) as u64;
             around.live.bare_packets.fetch_add(count, Ordering::Relaxed);
-            return;
+            return false;
         }
-        let (mut packets, mut bytes) = (0, 0);
+        let (mut packets, mut bytes, mut other) = (0, 0, false);
         for datagram in data.chunks_mut(segment) {
             match datagram.first() {
                 Some(128..=191) => {
@@ -145,6 +151,7 @@ impl Sink {
                     self.media(around, datagram);
                 }
                 _ => {
+                    other = true;
                     let receive = Receive { source: from, destination: self.local, bytes: datagram };
                     self.peer.handle(around.now, receive);
                     self.drain(around);
@@ -160,6 +167,7 @@ impl Sink {
                 around.counted.first_packet.record(since(self.course.started, around.now));
             }
         }
+        other
     }
 
     fn media(&mut self, around: &mut Around<'_>, packet: &mut [u8]) {
