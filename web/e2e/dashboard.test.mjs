@@ -52,7 +52,7 @@ test('an operator comes in with the token alone, looks around, and drains a node
   await page.getByText('not the token').waitFor();
   await page.getByLabel('Token').fill(TOKEN);
   await page.keyboard.press('Enter');
-  await page.getByRole('link', { name: /^v1: up/ }).waitFor();
+  await page.getByRole('link', { name: /^v1 up/ }).waitFor();
   await page.getByText('live', { exact: true }).waitFor();
   await isAccessible(page, 'overview');
 

@@ -179,6 +179,9 @@ impl Metrics {
     }
 }
 
+/// Name, help, and how to read it.
+type Figure<T> = (&'static str, &'static str, fn(&T) -> f64);
+
 /// What the focus tells Prometheus: its counters, its nodes and its bridges.
 #[derive(Debug)]
 pub(crate) struct FocusFigures(pub(crate) crate::focus_task::SharedView);
@@ -201,7 +204,7 @@ impl Collector for FocusFigures {
             let name = ["amphi_focus_", name].concat();
             gauge.encode(encoder.encode_descriptor(&name, help, None, gauge.metric_type())?)?;
         }
-        let nodes: [Gauges<NodeStatus>; 5] = [
+        let nodes: [Figure<NodeStatus>; 5] = [
             ("node_visitors", "Visitors of a node", |n| f64::from(n.visitors)),
             ("node_pending", "Visitors on their way to a node", |n| f64::from(n.pending)),
             ("node_capacity", "Visitors that a node may have", |n| f64::from(n.capacity)),
@@ -212,7 +215,7 @@ impl Collector for FocusFigures {
             let all = view.nodes.iter().map(|n| (n.vnode.clone(), value(n)));
             family(&mut encoder, name, help, "node", all)?;
         }
-        let bridges: [Gauges<BridgeStatus>; 5] = [
+        let bridges: [Figure<BridgeStatus>; 5] = [
             ("bridge_stress", "Load of a bridge; 1 is full", |b| b.stress),
             ("bridge_endpoints", "Endpoints of this focus on a bridge", |b| f64::from(b.endpoints)),
             ("bridge_operational", "The bridge can be chosen", |b| f64::from(u8::from(b.operational))),
@@ -261,6 +264,3 @@ impl Local {
         }
     }
 }
-
-/// A gauge for each of some things: name, help, what is read.
-type Gauges<T> = (&'static str, &'static str, fn(&T) -> f64);
