@@ -56,7 +56,7 @@ export function Topology() {
   const yMain = place(0, Math.max(1, main.length), height);
   const facts = (n: Node): string =>
     n.kind === 'main'
-      ? `${n.rooms ?? 0} rooms · ${short(n.stage ?? 0)} on stage`
+      ? `${n.rooms ?? 0} ${n.rooms === 1 ? 'room' : 'rooms'} · ${short(n.stage ?? 0)} on stage`
       : `${short(n.visitors ?? 0)}${n.pending ? ` +${n.pending}` : ''} of ${short(n.capacity ?? 0)} visitors`;
   const media_facts = (b: Bridge): string =>
     `${short(b.endpoints)} endpoints · ${Math.round(b.stress * 100)} %${b.rates?.bits_out ? ` · ${bits(b.rates.bits_out)}` : ''}`;
