@@ -17,11 +17,11 @@ function Box({ x, y, name, state, text, load, to }: {
     go(to);
   };
   return (
-    <a href={`#/${to}`} onClick={open} class={`box ${tone(state)}`} aria-label={`${name} ${state} ${text}`}>
+    <a href={`#/${to}`} onClick={open} class={`box ${tone(state)}`}>
       <rect x={x} y={y} width={BOX.w} height={BOX.h} rx="12" />
       <circle cx={x + 18} cy={y + 21} r="4.5" />
-      <text x={x + 32} y={y + 26} class="name">{name}</text>
-      <text x={x + BOX.w - 14} y={y + 26} class="state" text-anchor="end">{state}</text>
+      <text x={x + 32} y={y + 26} class="name">{name}{' '}</text>
+      <text x={x + BOX.w - 14} y={y + 26} class="state" text-anchor="end">{state}{' '}</text>
       <text x={x + 32} y={y + 44} class="facts">{text}</text>
       {load !== null && (
         <>
@@ -56,7 +56,7 @@ export function Topology() {
   const yMain = place(0, Math.max(1, main.length), height);
   const facts = (n: Node): string =>
     n.kind === 'main'
-      ? `${n.rooms ?? 0} rooms · ${short(n.stage ?? 0)} on stage`
+      ? `${n.rooms ?? 0} ${n.rooms === 1 ? 'room' : 'rooms'} · ${short(n.stage ?? 0)} on stage`
       : `${short(n.visitors ?? 0)}${n.pending ? ` +${n.pending}` : ''} of ${short(n.capacity ?? 0)} visitors`;
   const media_facts = (b: Bridge): string =>
     `${short(b.endpoints)} endpoints · ${Math.round(b.stress * 100)} %${b.rates?.bits_out ? ` · ${bits(b.rates.bits_out)}` : ''}`;

@@ -31,13 +31,17 @@ struct Wanted {
 
 impl Wanted {
     fn read(admin: &Admin, query: &HashMap<String, String>) -> Result<Self, Refusal> {
-        let kinds = query.get("kind").into_iter().flat_map(|k| k.split(',')).filter(|k| !k.is_empty());
+        let kinds = query.get("kind").into_iter().flat_map(|k| k.split(','));
         let kinds =
             kinds.map(|k| Kind::parse(k).ok_or_else(|| Refusal::bad(format!("there is no kind {k:?} of events"))));
         let room = match query.get("room") {
-            Some(r) => {
-                Some(admin.operator.room(r).ok_or_else(|| Refusal::bad("room is not the name of a room"))?.to_string())
-            }
+            Some(r) => Some(
+                admin
+                    .operator
+                    .room(r)
+                    .ok_or_else(|| Refusal::unknown("room is not the name or address of a room"))?
+                    .to_string(),
+            ),
             None => None,
         };
         Ok(Self { kinds: kinds.collect::<Result<_, _>>()?, room })

@@ -74,12 +74,16 @@ pub(crate) fn routes(
 /// Parameters of a query; the last of several with one name counts.
 type Query = axum::extract::Query<HashMap<String, String>>;
 
+/// Largest number of a query.
+const LARGEST: usize = 1_000_000_000;
+
 /// A number of a query, within bounds.
 fn number(query: &HashMap<String, String>, name: &str, usual: usize, most: usize) -> Result<usize, Refusal> {
     match query.get(name) {
         None => Ok(usual),
         Some(text) => match text.parse::<usize>() {
-            Ok(n) => Ok(n.min(most)),
+            Ok(n) if n <= LARGEST => Ok(n.min(most)),
+            Ok(_) => Err(Refusal::bad(format!("{name} is more than {LARGEST}"))),
             Err(_) => Err(Refusal::bad(format!("{name} is not a number"))),
         },
     }
@@ -103,8 +107,8 @@ async fn body(headers: &HeaderMap, bytes: axum::body::Bytes) -> Result<serde_jso
 fn text(body: &serde_json::Value, name: &str) -> Result<Option<String>, Refusal> {
     match body.get(name) {
         None | Some(serde_json::Value::Null) => Ok(None),
-        Some(serde_json::Value::String(s)) if s.len() <= 4000 => Ok(Some(s.clone())),
-        Some(serde_json::Value::String(_)) => Err(Refusal::bad(format!("{name} is longer than 4000 bytes"))),
+        Some(serde_json::Value::String(s)) if s.chars().count() <= 1000 => Ok(Some(s.clone())),
+        Some(serde_json::Value::String(_)) => Err(Refusal::bad(format!("{name} is longer than 1000 characters"))),
         Some(_) => Err(Refusal::bad(format!("{name} is no text"))),
     }
 }

@@ -1,6 +1,7 @@
 //! The OpenAPI document of the admin API: one table of operations, and the shapes of what they answer. A test walks the table and
 //! asks the running server.
 
+use amphi_signal::journal::Kind;
 use axum::Json;
 use serde_json::{Map, Value, json};
 
@@ -41,7 +42,14 @@ fn string() -> Value {
     json!({ "type": "string" })
 }
 fn count() -> Value {
-    json!({ "type": "integer", "minimum": 0, "maximum": 1_000_000 })
+    json!({ "type": "integer", "minimum": 0, "maximum": super::LARGEST })
+}
+fn kinds() -> Value {
+    let one = Kind::ALL.map(Kind::as_str).join("|");
+    json!({ "type": "string", "pattern": format!("^({one})(,({one}))*$") })
+}
+fn short_text() -> Value {
+    json!({ "type": "string", "maxLength": 1000 })
 }
 fn boolean() -> Value {
     json!({ "type": "boolean" })
@@ -85,19 +93,19 @@ const OPERATIONS: &[Operation] = &[
         &[
             ("after", In::Query, "Only later than this id", count),
             LIMIT,
-            ("kind", In::Query, "Only these kinds, with commas between", string),
+            ("kind", In::Query, "Only these kinds, with commas between", kinds),
             OF_ROOM,
         ],
         "Events",
-        &[400],
+        &[400, 404],
     ),
     get(
         "/events/stream",
         "streamEvents",
         "Events as they happen, and a sample each second, as server-sent events",
-        &[("kind", In::Query, "Only these kinds of events, with commas between", string), OF_ROOM],
+        &[("kind", In::Query, "Only these kinds of events, with commas between", kinds), OF_ROOM],
         "",
-        &[400, 503],
+        &[400, 404, 503],
     ),
     get(
         "/decisions",
@@ -112,7 +120,7 @@ const OPERATIONS: &[Operation] = &[
             ("place", In::Query, "Only those that led there", decision_place),
         ],
         "Decisions",
-        &[400],
+        &[400, 404],
     ),
     get("/webhooks", "webhooks", "Receivers of events, and how they do", &[], "Webhooks", &[]),
     get(
@@ -132,7 +140,7 @@ const OPERATIONS: &[Operation] = &[
         parameters: &[
             ROOM,
             ("silent", In::Query, "Clients come back by themselves", boolean),
-            ("reason", In::Query, "For people", string),
+            ("reason", In::Query, "For people", short_text),
         ],
         body: None,
         answer: "Done",

@@ -26,7 +26,8 @@ const MOST_REMOTE: usize = 100_000;
 
 impl Admin {
     fn room(&self, text: &str) -> Result<BareJid, Refusal> {
-        self.operator.room(text).ok_or_else(|| Refusal::bad(format!("{text:?} is not the name or address of a room")))
+        let no_room = || Refusal::unknown(format!("there is no such room: {text:?} is not the name or address of one"));
+        self.operator.room(text).ok_or_else(no_room)
     }
 
     fn did(&self, room: &BareJid, endpoint: Option<&str>, what: impl Into<String>) {
@@ -143,7 +144,10 @@ pub(super) async fn end(State(admin): State<Arc<Admin>>, Path(room): Path<String
         Some("true") => true,
         Some(_) => return Err(Refusal::bad("silent is neither true nor false")),
     };
-    let reason = query.get("reason").filter(|r| r.len() <= 1000).cloned();
+    let reason = query.get("reason").cloned();
+    if reason.as_ref().is_some_and(|r| r.chars().count() > 1000) {
+        return Err(Refusal::bad("reason is longer than 1000 characters"));
+    }
     if !admin.operator.end(&room, silently, reason).await {
         // Somewhere else, perhaps: the focus can leave it, which ends it.
         if !in_focus(&admin).iter().any(|c| c.room == room) {
