@@ -335,6 +335,9 @@ impl Bits {
     }
 }
 
+/// How far back the frame is that one of each template refers to; a keyframe refers to none.
+pub(crate) const AV1_DIFFERENCES: [u32; 5] = [0, 4, 2, 1, 1];
+
 /// L1T3. With a height: and the structure.
 fn descriptor(start: bool, end: bool, template: u32, frame: u16, structure: Option<u16>) -> Vec<u8> {
     let mut w = Bits::default();
@@ -353,7 +356,7 @@ fn descriptor(start: bool, end: bool, template: u32, frame: u16, structure: Opti
     for dtis in [[2, 2, 2], [2, 2, 2], [0, 1, 2], [0, 0, 1], [0, 0, 1]] {
         dtis.into_iter().for_each(|it| w.put(it, 2));
     }
-    for diff in [0, 4, 2, 1, 1_u32] {
+    for diff in AV1_DIFFERENCES {
         if diff > 0 {
             w.put(1, 1);
             w.put(diff - 1, 4);

@@ -1,9 +1,9 @@
 //! A decoder, as far as it can be seen from outside: which frames it could have shown and when. Knows nothing of the bridge's own parsers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::camera::{AV1, VP8, VP9};
+use super::camera::{AV1, AV1_DIFFERENCES, VP8, VP9};
 
 /// A packet of video.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ struct Parsed {
     spatial: u8,
     height: Option<u16>,
     tl0: Option<u8>,
+    /// AV1: template of the frame. Its numbers go on where frames are left out; what counts is what a frame refers to.
+    template: Option<u8>,
 }
 
 /// What is received on one SSRC.
@@ -41,6 +43,10 @@ pub(crate) struct Screen {
     pieces: BTreeMap<u64, Piece>,
     next: Option<u64>,
     last: Option<(u32, u32, Option<u8>)>,
+    /// AV1: number of the structure's first template.
+    first_template: u8,
+    /// Numbers of the frames that were shown last.
+    pictures: VecDeque<u32>,
     heights: [u16; 3],
     /// Frames in the order in which they were shown.
     pub(crate) shown: Vec<Shown>,
@@ -69,6 +75,7 @@ fn parse(piece: &Piece) -> Option<Parsed> {
                 spatial: 0,
                 height,
                 tl0: Some(*p.get(4)?),
+                template: None,
             }
         }
         VP9 => {
@@ -83,6 +90,7 @@ fn parse(piece: &Piece) -> Option<Parsed> {
                 spatial,
                 height: None,
                 tl0: Some(*p.get(4)?),
+                template: None,
             }
         }
         AV1 => {
@@ -100,6 +108,7 @@ fn parse(piece: &Piece) -> Option<Parsed> {
                 spatial: 0,
                 height,
                 tl0: None,
+                template: Some(d[0] & 0x3f),
             }
         }
         _ => return None,
@@ -194,7 +203,15 @@ impl Screen {
         if let Some((picture, time, tl0)) = self.last {
             if !head.key && !jump {
                 let step = (head.picture + head.wrap - picture) % head.wrap;
-                if step != 1 {
+                let goes_on = match head.template {
+                    None => step == 1,
+                    Some(template) => {
+                        let template = usize::from(template.wrapping_sub(self.first_template) & 0x3f);
+                        let needed = AV1_DIFFERENCES.get(template).map(|it| (head.picture + head.wrap - it) % head.wrap);
+                        (1..head.wrap / 2).contains(&step) && needed.is_some_and(|it| self.pictures.contains(&it))
+                    }
+                };
+                if !goes_on {
                     wrong("frames are missing");
                 }
                 if let (Some(before), Some(tl0)) = (tl0, head.tl0)
@@ -212,6 +229,15 @@ impl Screen {
         }
         if let Some(height) = head.height {
             self.heights = [height; 3];
+        }
+        if let Some(d) = self.pieces.get(&first).and_then(|it| it.descriptor.as_ref()).filter(|_| head.key) {
+            // After the mandatory part and five flags.
+            self.first_template = d[3] << 5 >> 2 | d[4] >> 5;
+            self.pictures.clear();
+        }
+        self.pictures.push_back(head.picture);
+        if self.pictures.len() > 64 {
+            self.pictures.pop_front();
         }
         if head.key
             && let Some(structure) = self.pieces.get(&first).filter(|it| it.payload_type == VP9).map(|it| &it.payload)

@@ -11,9 +11,9 @@ use crate::allocation::Hysteresis;
 use crate::bwe::{Bwe, BweConfig};
 use crate::ids::{LayerIndex, SourceId};
 use crate::projection::{Numbers, Origin, Runs, StreamKey, Subscription};
-use crate::rtcp::{Packet, Writer, compound};
+use crate::rtcp::{Packet, SenderInfo, Writer, compound};
 use crate::send::{
-    HistoryConfig, RetransmitConfig, Retransmitter, SendHistory, SenderInfo, SentCounters, SentReports, Verdict,
+    HistoryConfig, RetransmitConfig, Retransmitter, SendHistory, SentCounters, SentReports, Verdict,
 };
 use crate::srtp::Outbound;
 
@@ -341,18 +341,18 @@ impl Receiver {
         })
     }
 
-    /// A sender report of a publisher on an SSRC of video: as this receiver is to see it, sealed into `out`. `false` if it is not for it.
+    /// A sender report that came on an SSRC of video: as this receiver is to see it, sealed into `out`. `false` if it is not for it.
     pub fn video_report(
         &mut self,
         now: Instant,
         slot: usize,
-        encoding: u8,
+        received: u32,
         info: &SenderInfo,
         out: &mut Vec<u8>,
     ) -> bool {
         let Some(slot) = self.slots.get(slot) else { return false };
-        let Some((source, sent, offset)) = slot.subscription.timestamp_offset() else { return false };
-        if sent != encoding || slot.subscription.current().is_none_or(|current| current.source != source) {
+        let Some((sent, offset)) = slot.subscription.timestamp_offset() else { return false };
+        if sent != received || slot.subscription.current().is_none() {
             return false;
         }
         let Some(mapped) = slot.counters.map(*info, offset) else { return false };
@@ -370,13 +370,7 @@ impl Receiver {
 
     fn report(&mut self, now: Instant, ssrc: u32, info: SenderInfo, out: &mut Vec<u8>) -> bool {
         out.clear();
-        let wire = crate::rtcp::SenderInfo {
-            ntp: info.ntp,
-            rtp_timestamp: info.rtp,
-            packets: info.packets,
-            octets: info.octets,
-        };
-        if Writer::new(out).sender_report(ssrc, &wire, &[]).is_err() || self.outbound.seal_control_vec(out).is_err() {
+        if Writer::new(out).sender_report(ssrc, &info, &[]).is_err() || self.outbound.seal_control_vec(out).is_err() {
             return false;
         }
         self.reports.on_sent(now, info.ntp);

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::encoding::Source;
 use super::{Projected, StreamKey, next_timestamp};
 use crate::codec::{Codec, Headers};
-use crate::ids::SourceId;
 use crate::packet::MediaPacket;
 
 /// What is added to a stream's numbers to make a receiver's.
@@ -67,7 +66,8 @@ struct Last {
     at: Instant,
     /// Low bits of the sequence number as received of the latest packet sent.
     source_seq: u32,
-    source: SourceId,
+    /// Whose numbers the differences below are of: a source that comes back with other SSRCs counts anew.
+    ssrc: u32,
     /// Receiver's timestamp less the source's.
     source_timestamp: u32,
     timestamp: u32,
@@ -206,7 +206,7 @@ impl Subscription {
             let seq = (projected.seq & 0x7fff).wrapping_sub(projected.seq);
             return projected.switch_in.then_some(Offsets { seq, ..Offsets::default() });
         };
-        let same = last.source == packet.source && last.encoding == packet.encoding && last.codec == packet.frame.codec;
+        let same = last.ssrc == packet.ssrc && last.codec == packet.frame.codec;
         let follows = |key: StreamKey| key.source == packet.source && key.target.encoding() == packet.encoding;
         // What was sent so far goes on in the same frames, only more or fewer of them.
         let within = same && self.current.is_some_and(follows) && follows(stream);
@@ -219,7 +219,7 @@ impl Subscription {
         }
         // A better stream begins with what it can show first; who sees as much already waits for the rest.
         let lower = packet.encoding < stream.target.encoding() && packet.encoding <= last.encoding;
-        let watching = self.current.is_some_and(|c| c.source == packet.source) && last.source == packet.source;
+        let watching = self.current.is_some_and(|c| c.source == packet.source);
         if lower && watching && now.saturating_duration_since(last.at) < SILENCE {
             return None;
         }
@@ -269,7 +269,7 @@ impl Subscription {
             seq: numbers.seq,
             at: now,
             source_seq: packet.seq as u32,
-            source: packet.source,
+            ssrc: packet.ssrc,
             source_timestamp: numbers.timestamp.wrapping_sub(packet.timestamp),
             timestamp: numbers.timestamp,
             picture_id: numbers.picture_id,
@@ -286,9 +286,9 @@ impl Subscription {
         });
     }
 
-    /// Source and encoding that was sent last, and what is added to its RTP timestamps: for sender reports.
-    pub fn timestamp_offset(&self) -> Option<(SourceId, u8, u32)> {
-        self.last.map(|l| (l.source, l.encoding, l.source_timestamp))
+    /// The SSRC of which was sent last, as received, and what is added to its RTP timestamps: for sender reports.
+    pub fn timestamp_offset(&self) -> Option<(u32, u32)> {
+        self.last.map(|l| (l.ssrc, l.source_timestamp))
     }
 
     /// The highest sequence number sent, unwrapped.

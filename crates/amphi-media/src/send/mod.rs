@@ -10,6 +10,6 @@ mod retransmit;
 mod store;
 
 pub use history::{Acked, HistoryConfig, SendHistory};
-pub use reports::{SenderInfo, SentCounters, SentReports, rtt_by_clock};
+pub use reports::{SentCounters, SentReports, rtt_by_clock};
 pub use retransmit::{RetransmitConfig, Retransmitter, Verdict};
 pub use store::{Store, StoreConfig};

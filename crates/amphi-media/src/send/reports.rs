@@ -2,21 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::rtcp::SenderInfo;
+
 /// Round trips above this are not believed.
 const MAX_RTT: Duration = Duration::from_secs(7);
-
-/// The sender information of a report (RFC 3550 6.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SenderInfo {
-    /// NTP time.
-    pub ntp: u64,
-    /// The same instant on the RTP clock.
-    pub rtp: u32,
-    /// Packets sent.
-    pub packets: u32,
-    /// Payload bytes sent.
-    pub octets: u32,
-}
 
 /// What was sent on one SSRC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +27,7 @@ impl SentCounters {
     pub fn map(&self, report: SenderInfo, timestamp_offset: u32) -> Option<SenderInfo> {
         (self.packets != 0).then_some(SenderInfo {
             ntp: report.ntp,
-            rtp: report.rtp.wrapping_add(timestamp_offset),
+            rtp_timestamp: report.rtp_timestamp.wrapping_add(timestamp_offset),
             packets: self.packets,
             octets: self.octets,
         })
@@ -106,12 +95,12 @@ mod tests {
 
     #[test]
     fn reports_are_mapped_and_counts_are_ours_4_9() {
-        let report = SenderInfo { ntp: 5, rtp: u32::MAX, packets: 1000, octets: 100_000 };
+        let report = SenderInfo { ntp: 5, rtp_timestamp: u32::MAX, packets: 1000, octets: 100_000 };
         let mut counters = SentCounters::default();
         assert_eq!(counters.map(report, 11), None, "nothing sent on the SSRC");
         counters.on_sent(100);
         counters.on_sent(50);
-        assert_eq!(counters.map(report, 11), Some(SenderInfo { ntp: 5, rtp: 10, packets: 2, octets: 150 }));
+        assert_eq!(counters.map(report, 11), Some(SenderInfo { ntp: 5, rtp_timestamp: 10, packets: 2, octets: 150 }));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use amphi_media::receive::Reception;
 use amphi_media::rtcp::{
     Arrival, FirEntry, MAX_REPORT_BLOCKS, Packet, ReportBlock, TransportCcFeedback, Writer, compound,
 };
-use amphi_media::send::SenderInfo;
 use smallvec::SmallVec;
 
 use super::Home;
@@ -40,16 +39,10 @@ impl Home {
                     lines.push((ssrc, offset));
                 }
             }
-            let info = SenderInfo {
-                ntp: report.info.ntp,
-                rtp: report.info.rtp_timestamp,
-                packets: report.info.packets,
-                octets: report.info.octets,
-            };
             self.items.push(Item::Report(Arc::new(Report {
                 source: place.source,
-                encoding: place.encoding,
-                info,
+                ssrc: report.ssrc,
+                info: report.info,
                 kind,
                 lines,
             })));

@@ -351,7 +351,7 @@ fn reports(now: Instant, room: &Room, members: &mut Members, out: &mut Out, repo
             .iter()
             .position(|it| it.subscription.current().is_some_and(|current| current.source == report.source));
         if let Some(slot) = slot
-            && receiver.video_report(now, slot, report.encoding, &report.info, &mut packet)
+            && receiver.video_report(now, slot, report.ssrc, &report.info, &mut packet)
         {
             out.sealed_control(path, &packet);
         }

@@ -17,7 +17,7 @@ use amphi_media::conference::{Input, Output};
 use amphi_media::egress::{AudioPacket, RawPacket, ReceiverConfig, StreamPacket};
 use amphi_media::ids::{ConferenceId, EndpointId, LayerIndex, MediaKind, SourceId};
 use amphi_media::keyframe::Wish;
-use amphi_media::send::SenderInfo;
+use amphi_media::rtcp::SenderInfo;
 use amphi_media::source::SourceDesc;
 use crossbeam_channel::Sender;
 use foldhash::{HashMap, HashMapExt};
@@ -120,7 +120,8 @@ pub(super) enum Item {
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) source: SourceId,
-    pub(super) encoding: u8,
+    /// As received.
+    pub(super) ssrc: u32,
     pub(super) info: SenderInfo,
     pub(super) kind: MediaKind,
     /// SSRCs of lines that carry the encoding, and what is added to timestamps there.

@@ -192,7 +192,7 @@ proptest! {
                 source: SourceId(0),
                 kind: MediaKind::Video,
                 encoding,
-                ssrc: 0,
+                ssrc: encoding.into(),
                 payload_type: 96,
                 marker,
                 seq: 40_000 + u64::from(seq),

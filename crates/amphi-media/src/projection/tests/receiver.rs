@@ -135,6 +135,32 @@ fn a_change_of_frame_rate_needs_no_keyframe_and_keeps_deltas() {
 }
 
 #[test]
+fn a_source_that_comes_back_with_other_ssrcs_is_joined_at_a_keyframe() {
+    let (old, new) = (key(0, 0, 0, 2), StreamKey { generation: 1, ..key(0, 0, 0, 2) });
+    let start = Instant::now();
+    let (mut before, mut after) = (vp8(0, 0, start), vp8(0, 0, start));
+    after.ssrc += 1_000;
+    after.seq += 5_000;
+    let mut b = Bench::new(&[old, new]);
+    b.sub.switch_to(Some(old));
+    let last = b.push(&before.frame(KEY)[0]).unwrap();
+    // The new stream has begun before the receiver hears of it.
+    after.at = 33;
+    b.streams[1].1.push(&after.frame(KEY)[0]);
+    b.sub.switch_to(Some(new));
+    for p in [sync(2), sync(1), delta(2), delta(0)] {
+        let packet = after.frame(p).remove(0);
+        let it = b.streams[1].1.push(&packet).unwrap();
+        assert_eq!(b.sub.join(packet.arrival, new, &it, &packet), None, "nothing of it was shown");
+    }
+    let packet = after.frame(KEY).remove(0);
+    let it = b.streams[1].1.push(&packet).unwrap();
+    let n = b.sub.join(packet.arrival, new, &it, &packet).unwrap();
+    assert_eq!((n.tl0, n.picture_id), (last.tl0 + 1, last.picture_id + 1));
+    assert!((1..90_000).contains(&n.timestamp.wrapping_sub(last.timestamp)), "{} {}", n.timestamp, last.timestamp);
+}
+
+#[test]
 fn suspension_and_resumption() {
     let k = key(0, 0, 0, 2);
     let mut e = vp8(0, 0, Instant::now());
