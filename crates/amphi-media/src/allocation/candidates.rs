@@ -44,13 +44,15 @@ impl Candidates {
         // A thumbnail has no preference: no height is below it and every frame rate is enough.
         let preference = (!(0..=THUMBNAIL).contains(&max_height))
             .then_some((config.on_stage_preferred_height, config.on_stage_preferred_fps));
-        let fastest = source.layers().filter_map(|layer| layer.fps).fold(f32::MIN, f32::max);
+        let comes = |layer: &&Layer| silent || layer.cost() > 0;
+        // Of what comes: sources with fewer temporal layers than are assumed before media are no slower for it.
+        let fastest = source.layers().filter(comes).filter_map(|layer| layer.fps).fold(f32::MIN, f32::max);
         let keep = |layer: &Layer| {
             let below = preference.is_some_and(|(height, _)| layer.height < height);
             let fast = preference.is_none_or(|(_, fps)| layer.fps.is_none_or(|it| it >= fps.min(fastest)));
-            (below || (fits(layer, max_height) && fast) || layer.height == lowest) && (silent || layer.cost() > 0)
+            below || (fits(layer, max_height) && fast) || layer.height == lowest
         };
-        let kept: SmallVec<[&Layer; 9]> = source.layers().filter(|layer| keep(layer)).collect();
+        let kept: SmallVec<[&Layer; 9]> = source.layers().filter(comes).filter(|layer| keep(layer)).collect();
         let up_to = preference.map_or(0, |(height, _)| height).max(lowest);
         let preferred = kept.iter().rposition(|layer| layer.height <= up_to);
         Self { layers: priced(&kept), preferred, oversend: None }

@@ -82,6 +82,15 @@ fn larger_tiles_skip_slow_large_layers() {
 }
 
 #[test]
+fn encodings_without_temporal_layers_are_not_slow() {
+    // H.264, or VP8 of a simple sender: of the three layers assumed, only the lowest ever comes.
+    let it = source(1, VideoType::Camera, &[[200, 0, 0], [500, 0, 0], [2000, 0, 0]]);
+    let plan = Plan::new(&AllocationConfig::default(), &settings(&[1], &[], 180, &[(1, 720)]), &[it]);
+    assert_eq!(got(&plan, 501), [(1, 1, 0)]);
+    assert_eq!(got(&plan, 2001), [(1, 2, 0)]);
+}
+
+#[test]
 fn on_a_stage_with_little_bandwidth_the_others_starve() {
     let sources: Vec<_> = (1..=3).map(camera).collect();
     let plan = Plan::new(&AllocationConfig::default(), &settings(&[3], &[], 180, &[(3, 720)]), &sources);
