@@ -33,8 +33,18 @@ struct Parsed {
     spatial: u8,
     height: Option<u16>,
     tl0: Option<u8>,
-    /// AV1: template of the frame. Its numbers go on where frames are left out; what counts is what a frame refers to.
-    template: Option<u8>,
+    refers: Reference,
+}
+
+/// What a frame needs. Where frames are left out, VP8's numbers close up and the others' do not.
+#[derive(Clone, Copy, Debug)]
+enum Reference {
+    /// The frame of the number before.
+    Before,
+    /// The one of so many numbers before.
+    Back(u32),
+    /// What the template of this number in the dependency descriptor says.
+    Template(u8),
 }
 
 /// What is received on one SSRC.
@@ -75,14 +85,15 @@ fn parse(piece: &Piece) -> Option<Parsed> {
                 spatial: 0,
                 height,
                 tl0: Some(*p.get(4)?),
-                template: None,
+                refers: Reference::Before,
             }
         }
         VP9 => {
             let (flags, layers) = (*p.first()?, *p.get(3)?);
             let spatial = layers >> 1 & 7;
             Parsed {
-                start: flags & 8 != 0 && spatial == 0,
+                // Between keyframes a picture may be of its highest layer alone.
+                start: flags & 8 != 0,
                 key: flags & 0x40 == 0 && spatial == 0 && flags & 8 != 0,
                 picture: u32::from(u16::from_be_bytes([*p.get(1)?, *p.get(2)?]) & 0x7fff),
                 wrap: 0x8000,
@@ -90,7 +101,8 @@ fn parse(piece: &Piece) -> Option<Parsed> {
                 spatial,
                 height: None,
                 tl0: Some(*p.get(4)?),
-                template: None,
+                // Two temporal layers: the upper refers to the lower just before.
+                refers: Reference::Back(if layers >> 5 == 0 { 2 } else { 1 }),
             }
         }
         AV1 => {
@@ -108,7 +120,7 @@ fn parse(piece: &Piece) -> Option<Parsed> {
                 spatial: 0,
                 height,
                 tl0: None,
-                template: Some(d[0] & 0x3f),
+                refers: Reference::Template(d[0] & 0x3f),
             }
         }
         _ => return None,
@@ -203,14 +215,18 @@ impl Screen {
         if let Some((picture, time, tl0)) = self.last {
             if !head.key && !jump {
                 let step = (head.picture + head.wrap - picture) % head.wrap;
-                let goes_on = match head.template {
-                    None => step == 1,
-                    Some(template) => {
-                        let template = usize::from(template.wrapping_sub(self.first_template) & 0x3f);
-                        let needed = AV1_DIFFERENCES.get(template).map(|it| (head.picture + head.wrap - it) % head.wrap);
-                        (1..head.wrap / 2).contains(&step) && needed.is_some_and(|it| self.pictures.contains(&it))
+                let back = match head.refers {
+                    Reference::Before => None,
+                    Reference::Back(by) => Some(by),
+                    Reference::Template(it) => {
+                        let template = usize::from(it.wrapping_sub(self.first_template) & 0x3f);
+                        AV1_DIFFERENCES.get(template).copied().or(Some(0))
                     }
                 };
+                let goes_on = back.map_or(step == 1, |by| {
+                    let needed = (head.picture + head.wrap - by) % head.wrap;
+                    (1..head.wrap / 2).contains(&step) && self.pictures.contains(&needed)
+                });
                 if !goes_on {
                     wrong("frames are missing");
                 }
@@ -233,6 +249,8 @@ impl Screen {
         if let Some(d) = self.pieces.get(&first).and_then(|it| it.descriptor.as_ref()).filter(|_| head.key) {
             // After the mandatory part and five flags.
             self.first_template = d[3] << 5 >> 2 | d[4] >> 5;
+        }
+        if head.key {
             self.pictures.clear();
         }
         self.pictures.push_back(head.picture);
