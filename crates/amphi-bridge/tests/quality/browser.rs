@@ -216,7 +216,10 @@ impl Browser {
         let all = video.into_iter().map(|it| (it, MediaKind::Video));
         for ((ssrc, rtx), kind) in all.chain(audio.map(|it| (it, MediaKind::Audio))).collect::<Vec<_>>() {
             let mid = self.mid(&format!("s{ssrc}"), kind);
-            self.rtc.direct_api().declare_stream_tx(Ssrc::from(ssrc), rtx.map(Ssrc::from), mid, None);
+            let mut api = self.rtc.direct_api();
+            let stream = api.declare_stream_tx(Ssrc::from(ssrc), rtx.map(Ssrc::from), mid, None);
+            // Browsers answer as long as they have the packet; str0m would stop when more than a seventh of what it sends is sent again.
+            stream.set_rtx_cache(2_000, Duration::from_secs(3), None);
         }
     }
 

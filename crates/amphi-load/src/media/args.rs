@@ -48,7 +48,7 @@ pub struct MediaArgs {
     /// With --colibri: its password [default: environment variable AMPHI_COLIBRI_PASSWORD].
     #[arg(long, requires = "colibri")]
     pub colibri_password: Option<String>,
-    /// With --colibri: the brewery [default: jvbbrewery@internal.auth.DOMAIN].
+    /// With --colibri: the brewery, `jvbbrewery@internal.auth.DOMAIN` unless told.
     #[arg(long, requires = "colibri")]
     pub brewery: Option<String>,
     /// With --colibri: nickname of the bridge in the brewery [default: the first one there].

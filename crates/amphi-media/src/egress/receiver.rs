@@ -12,9 +12,7 @@ use crate::bwe::{Bwe, BweConfig};
 use crate::ids::{LayerIndex, SourceId};
 use crate::projection::{Numbers, Origin, Runs, StreamKey, Subscription};
 use crate::rtcp::{Packet, SenderInfo, Writer, compound};
-use crate::send::{
-    HistoryConfig, RetransmitConfig, Retransmitter, SendHistory, SentCounters, SentReports, Verdict,
-};
+use crate::send::{HistoryConfig, RetransmitConfig, Retransmitter, SendHistory, SentCounters, SentReports, Verdict};
 use crate::srtp::Outbound;
 
 /// What all receivers have in common.
