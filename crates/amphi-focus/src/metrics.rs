@@ -86,6 +86,8 @@ counters! {
     allocations_failed,
     /// Endpoints that a bridge did not know any more.
     endpoints_lost,
+    /// Endpoints ended because their bridge refused what their clients had said.
+    endpoints_refused,
     /// Times that no bridge could be chosen.
     no_bridge,
     /// Conferences taken off a bridge that failed them.

@@ -3,9 +3,9 @@
 mod world;
 
 use amphi_focus::{NodeId, RestartLimits};
-use amphi_jingle::{Action, Jingle, MediaSources, Source, SourceSet};
+use amphi_jingle::{Action, Content, IceTransport, Jingle, MediaSources, Setup, Source, SourceSet};
 use amphi_stanza::Condition;
-use world::media::{JSON, OLD, media_config};
+use world::media::{JSON, OLD, media_config, transport};
 use world::{ROOM, World, s};
 
 #[test]
@@ -201,6 +201,37 @@ fn bad_sources_are_refused_and_change_nothing() {
     }
     let text = w.sources_text("n0", Action::SourceAdd, &sources(1100, "n0"));
     assert_eq!(w.request("n0", &text), "bad-request", "20 are enough");
+}
+
+#[test]
+fn half_of_the_credentials_of_a_transport_are_refused() {
+    let mut w = World::with_stage(media_config(0), 2);
+    let before = w.bridge("b1").requests.len();
+    let sid = w.client("n0").sid.clone().unwrap();
+    let mut j = Jingle::new(Action::TransportInfo, sid);
+    let ice = IceTransport { pwd: None, ..transport("half", Setup::Active) };
+    j.contents.push(Content { name: "audio".into(), transport: Some(ice), ..Content::default() });
+    let text = w.iq_text("n0", &j);
+    assert_eq!(w.request("n0", &text), "bad-request");
+    assert_eq!(w.bridge("b1").requests.len(), before);
+    assert!(w.active("n0") && w.active("n1"));
+}
+
+#[test]
+fn what_a_bridge_does_not_take_of_one_member_costs_that_member_alone() {
+    let mut w = World::with_stage(media_config(0), 3);
+    w.bridge("b1").fail.push_back((Condition::BadRequest, None));
+    let text = w.sources_text("n0", Action::SourceAdd, &sources(900, "n0"));
+    w.request("n0", &text);
+    let last = w.client("n0").received.last().unwrap().clone();
+    assert_eq!((last.action, last.reason.unwrap().condition), (Action::SessionTerminate, "failed-application".into()));
+    assert_eq!(w.on("b1"), ["n1", "n2"]);
+    for n in ["n1", "n2"] {
+        assert!(w.active(n) && w.offers(n).len() == 1, "{n} has noticed nothing");
+    }
+    assert_eq!(w.focus.metrics().endpoints_refused, 1);
+    w.pass(s(60));
+    assert!(w.active("n0"), "it is tried again");
 }
 
 #[test]

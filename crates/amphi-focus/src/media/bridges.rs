@@ -64,8 +64,9 @@ impl Conference {
                     r => r,
                 }
             }
-            Asked::Update { again, .. } => to_change(reply, !*again),
-            Asked::Relay { .. } | Asked::Expire | Asked::Change | Asked::IceRestart { .. } => to_change(reply, false),
+            Asked::Update { again, .. } => to_change(reply, !*again, true),
+            Asked::Transport { .. } | Asked::IceRestart { .. } => to_change(reply, false, true),
+            Asked::Relay { .. } | Asked::Expire | Asked::Change => to_change(reply, false, false),
         };
         let reaction = match (&asked, reaction) {
             // A link that may not be there leaves a part of the audience without media.
@@ -74,6 +75,7 @@ impl Conference {
             (Asked::IceRestart { .. }, Reaction::SessionFailed(_)) if matches!(reply, Reply::Timeout) => {
                 Reaction::Ignore
             }
+            (Asked::IceRestart { .. }, Reaction::GiveUp) => Reaction::Ignore,
             (_, r) => r,
         };
         match reaction {
@@ -98,13 +100,22 @@ impl Conference {
                     self.update_endpoint(core, now, nick, None, None, true);
                 }
             }
-            Reaction::GiveUp => {
-                if let Asked::Allocate { nick, .. } = &asked {
+            Reaction::GiveUp => match &asked {
+                Asked::Allocate { nick, .. } => {
                     core.metrics.allocations_failed += 1;
                     self.end_session(core, now, nick, None);
                     self.failed(core, now, nick);
                 }
-            }
+                Asked::Update { nick, .. } | Asked::Transport { nick } => {
+                    if self.media.participants.get(nick).is_some_and(|p| p.session == Some(session)) {
+                        core.metrics.endpoints_refused += 1;
+                        let why = Reason::new("failed-application", "the bridge refuses what was said of the media");
+                        self.end_session(core, now, nick, Some(why));
+                        self.failed(core, now, nick);
+                    }
+                }
+                Asked::Relay { .. } | Asked::Change | Asked::Expire | Asked::IceRestart { .. } => {}
+            },
             Reaction::SessionFailed(mark) => {
                 core.metrics.allocations_failed += u64::from(matches!(asked, Asked::Allocate { .. }));
                 self.mark(core, now, session, mark);
@@ -140,7 +151,7 @@ impl Conference {
                 self.end_session(core, now, nick, None);
                 self.failed(core, now, nick);
             }
-            Asked::Expire | Asked::Change | Asked::Update { .. } => {}
+            Asked::Expire | Asked::Change | Asked::Update { .. } | Asked::Transport { .. } => {}
             Asked::IceRestart { nick, sid } => self.ice_restarted(core, now, nick, *sid, None),
             Asked::Relay { .. } => self.fail_session(core, now, session),
         }
@@ -176,7 +187,7 @@ impl Conference {
                 self.ice_restarted(core, now, nick, *sid, t.and_then(|t| t.ice));
             }
             Asked::Relay { peer } => self.relay_created(core, now, session, *peer, m),
-            Asked::Update { .. } | Asked::Change | Asked::Expire => {}
+            Asked::Update { .. } | Asked::Transport { .. } | Asked::Change | Asked::Expire => {}
         }
     }
 
@@ -240,7 +251,7 @@ impl Conference {
         let mut m = self.modify();
         let transport = Some(Transport { ice: Some(ice), ..Transport::default() });
         m.endpoints.push(Endpoint { transport, ..Endpoint::new(nick) });
-        self.ask_bridge(core, now, key, Asked::Change, &m);
+        self.ask_bridge(core, now, key, Asked::Transport { nick: nick.into() }, &m);
     }
 
     /// Asks the bridge to restart a transport.

@@ -83,14 +83,7 @@ impl Conference {
             return Default::default();
         }
         let moderator = self.main.members.get(nick).is_some_and(|m| matches!(m.role, Role::Owner | Role::Moderator));
-        let force = if moderator || p.machine {
-            ForceMute::default()
-        } else {
-            ForceMute {
-                audio: !self.media.moderation.audio.allows(nick),
-                video: !self.media.moderation.video.allows(nick),
-            }
-        };
+        let force = if moderator || p.machine { ForceMute::default() } else { self.media.moderation.force(nick) };
         let c = &core.config.media;
         let many = |max: u32, from: Option<u32>| self.media.stage > from.map_or(max, |f| f.min(max));
         let (audio_from, video_from) = self.media.start_muted_from;

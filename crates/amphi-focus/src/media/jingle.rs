@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use amphi_jingle::{Action, Jingle, ParseError, SourceSet};
+use amphi_jingle::{Action, IceTransport, Jingle, ParseError, SourceSet};
 use amphi_stanza::{Condition, ErrorType, Stanza, StanzaError, ns};
 
 use super::sources::{SourceError, SourceLimits};
@@ -25,6 +25,14 @@ fn refusal(condition: Condition, text: impl Into<String>) -> StanzaError {
 
 fn bad(text: impl Into<String>) -> StanzaError {
     refusal(Condition::BadRequest, text)
+}
+
+/// Bridges refuse half of what an ICE session is known by.
+fn credentials(t: &IceTransport) -> Outcome {
+    match t.ufrag.is_some() == t.pwd.is_some() {
+        true => Ok(()),
+        false => Err(bad("ufrag and pwd come together")),
+    }
 }
 
 impl From<ParseError> for Refused {
@@ -102,6 +110,7 @@ impl Conference {
             Action::SessionAccept | Action::TransportAccept => self.accepted(core, now, nick, &j),
             Action::TransportInfo => {
                 let Some(t) = j.transport() else { return Err(bad("no transport")) };
+                credentials(t)?;
                 self.update_transport(core, now, nick, t.clone());
                 Ok(())
             }
@@ -139,6 +148,7 @@ impl Conference {
         };
         let done = sources.and_then(|s| {
             let mut t = j.transport().cloned().ok_or_else(|| bad("no transport"))?;
+            credentials(&t)?;
             t.rtcp_mux = true;
             self.media.sources.try_add(nick, &s, Self::source_limits(core)).map_err(Refused::from)?;
             Ok((s, t))

@@ -89,7 +89,7 @@ impl Moderation {
     }
 
     /// What the bridge must drop: video only if neither camera nor screen are allowed.
-    fn force(&self, nick: &str) -> ForceMute {
+    pub(crate) fn force(&self, nick: &str) -> ForceMute {
         ForceMute { audio: !self.audio.allows(nick), video: !self.video.allows(nick) && !self.desktop.allows(nick) }
     }
 }

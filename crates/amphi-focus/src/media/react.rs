@@ -56,8 +56,8 @@ pub(crate) fn to_allocation(reply: Reply<'_>) -> Reaction {
 }
 
 /// After any other request. `idempotent`: it can be sent again. A silent bridge would otherwise know something else than
-/// the focus does.
-pub(crate) fn to_change(reply: Reply<'_>, idempotent: bool) -> Reaction {
+/// the focus does. `single`: all of it came from one endpoint, which then bears what the bridge does not like.
+pub(crate) fn to_change(reply: Reply<'_>, idempotent: bool, single: bool) -> Reaction {
     match reply {
         Reply::Result(_) => Reaction::Done,
         Reply::Timeout | Reply::Lost if idempotent => Reaction::Again,
@@ -68,6 +68,7 @@ pub(crate) fn to_change(reply: Reply<'_>, idempotent: bool) -> Reaction {
             let e = ColibriError::parse(stanza);
             match (e.reason, e.endpoint) {
                 (Some(ErrorReason::UnknownEndpoint), Some(id)) => Reaction::EndpointLost(id),
+                _ if single && e.condition == "bad-request" => Reaction::GiveUp,
                 _ => Reaction::SessionFailed(Mark::Nothing),
             }
         }
@@ -116,11 +117,18 @@ mod tests {
 
     #[test]
     fn a_silent_bridge_is_asked_again_before_it_is_given_up() {
-        assert_eq!(to_change(Reply::Timeout, true), Reaction::Again);
-        assert_eq!(to_change(Reply::Timeout, false), Reaction::SessionFailed(Mark::NotOperational));
+        assert_eq!(to_change(Reply::Timeout, true, true), Reaction::Again);
+        assert_eq!(to_change(Reply::Timeout, false, true), Reaction::SessionFailed(Mark::NotOperational));
         let e = error("item-not-found", "unknown_endpoint", "<endpoint xmlns='jitsi:colibri2' id='a'/>");
-        assert_eq!(to_change(Reply::Error(&e), true), Reaction::EndpointLost("a".into()));
+        assert_eq!(to_change(Reply::Error(&e), true, true), Reaction::EndpointLost("a".into()));
+    }
+
+    #[test]
+    fn what_one_endpoint_said_wrong_is_its_own_concern() {
         let e = error("bad-request", "", "");
-        assert_eq!(to_change(Reply::Error(&e), true), Reaction::SessionFailed(Mark::Nothing));
+        assert_eq!(to_change(Reply::Error(&e), true, true), Reaction::GiveUp);
+        assert_eq!(to_change(Reply::Error(&e), true, false), Reaction::SessionFailed(Mark::Nothing));
+        let e = error("item-not-found", "conference_not_found", "");
+        assert_eq!(to_change(Reply::Error(&e), true, true), Reaction::SessionFailed(Mark::Nothing));
     }
 }

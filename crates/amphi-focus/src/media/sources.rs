@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use amphi_jingle::colibri2::MediaSource;
 use amphi_jingle::{MediaSources, MediaType, Semantics, SourceSet, SsrcGroup};
 
 /// Why sources are refused.
@@ -13,6 +14,10 @@ pub(crate) enum SourceError {
     SsrcInUse(u32),
     #[error("msid or name is used by another endpoint: {0}")]
     NameInUse(String),
+    #[error("a source's name has more than {MAX_NAME} bytes, or none, or control characters")]
+    BadName,
+    #[error("audio and video have the same name: {0}")]
+    NameOfBothMedia(String),
     #[error("more than {0} sources")]
     TooManySources(usize),
     #[error("more than {0} source groups")]
@@ -32,6 +37,9 @@ pub(crate) enum SourceError {
     #[error("there is no such group")]
     NoSuchGroup,
 }
+
+/// Longest name of a source, in bytes: what bridges take as an identifier.
+const MAX_NAME: usize = 128;
 
 /// How many sources one endpoint may have.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +115,7 @@ impl Sources {
             return Err(SourceError::TooManyGroups(limits.groups));
         }
         validate(&all)?;
+        named(owner, &all)?;
         self.put(owner, all);
         Ok(())
     }
@@ -159,6 +168,22 @@ impl Sources {
         }
         true
     }
+}
+
+/// Names become the identifiers by which bridges know sources, also where a client gave none.
+fn named(owner: &str, all: &SourceSet) -> Result<(), SourceError> {
+    let bad = |name: &str| name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control);
+    let known = MediaSource::from_set(owner, all);
+    let mut ids = HashSet::new();
+    for it in &known {
+        if bad(&it.id) {
+            return Err(SourceError::BadName);
+        }
+        if !ids.insert(&it.id) {
+            return Err(SourceError::NameOfBothMedia(it.id.clone()));
+        }
+    }
+    Ok(())
 }
 
 fn validate(all: &SourceSet) -> Result<(), SourceError> {
@@ -293,6 +318,25 @@ mod tests {
             s.try_add("b", &video(&[(60, "x")], &[]), SourceLimits { ssrcs: 0, groups: 0 }),
             Err(SourceError::TooManySources(0))
         );
+    }
+
+    #[test]
+    fn names_are_what_bridges_take_and_are_not_shared_by_audio_and_video() {
+        let mut s = Sources::default();
+        let set = |audio: Option<&str>, video: Option<&str>| {
+            let of = |ssrc, name: Option<&str>| MediaSources {
+                sources: vec![Source { ssrc, name: name.map(str::to_owned), ..Source::default() }],
+                groups: vec![],
+            };
+            SourceSet { audio: of(1, audio), video: of(2, video) }
+        };
+        for bad in ["", "x\u{7}", &"x".repeat(129)] {
+            assert_eq!(s.try_add("a", &set(Some(bad), Some("v")), LIMITS), Err(SourceError::BadName));
+        }
+        let twice = |name: &str| Err(SourceError::NameOfBothMedia(name.into()));
+        assert_eq!(s.try_add("a", &set(Some("x"), Some("x")), LIMITS), twice("x"));
+        assert_eq!(s.try_add("a", &set(Some("a-v0"), None), LIMITS), twice("a-v0"), "that is what it would be called");
+        assert_eq!(s.try_add("a", &set(Some(&"x".repeat(128)), Some("v")), LIMITS), Ok(()));
     }
 
     #[test]

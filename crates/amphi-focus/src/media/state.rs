@@ -31,6 +31,8 @@ pub(crate) enum Asked {
     Allocate { nick: Box<str>, serial: u32 },
     /// Everything about an endpoint.
     Update { nick: Box<str>, again: bool },
+    /// What a client said of its transport.
+    Transport { nick: Box<str> },
     /// A restart of an endpoint's transport.
     IceRestart { nick: Box<str>, sid: u64 },
     /// A link to another session.
