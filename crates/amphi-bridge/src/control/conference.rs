@@ -11,11 +11,12 @@ use amphi_media::conference as brain;
 use amphi_media::ids::{ConferenceId, EndpointId};
 use amphi_media::source::SourceDesc;
 
+use super::channel::Untold;
 use super::check::SCTP_PORT;
-use super::link::{Allowance, Channels, Link, LinkKind, Relayed, SocketId, Via, numbered};
+use super::link::{Allowance, Channels, Link, LinkKind, Relayed, SocketId, numbered};
 use super::shared::{Output, Shared};
-use super::{describe, formats, message};
-use crate::plane::command::{AddEndpoint, Command, CreateConference, Media, Recipients, Role};
+use super::{describe, formats};
+use crate::plane::command::{AddEndpoint, Command, CreateConference, Media, Role};
 use crate::plane::event::Event;
 use crate::transport::{Peer, PeerConfig};
 
@@ -35,10 +36,12 @@ pub(super) struct Conference {
     feedback: [u32; 2],
     endpoints: HashMap<Arc<str>, EndpointId>,
     relays: HashMap<Arc<str>, EndpointId>,
-    links: HashMap<EndpointId, Link>,
+    pub(super) links: HashMap<EndpointId, Link>,
     relayed: HashMap<EndpointId, Relayed>,
     brain: brain::Conference,
     meshes: Vec<Arc<str>>,
+    pub(super) untold: Untold,
+    pub(super) broadcasts: Allowance,
 }
 
 impl Conference {
@@ -67,6 +70,8 @@ impl Conference {
             relayed: HashMap::new(),
             brain: brain::Conference::new(config, shared.secret()),
             meshes: Vec::new(),
+            untold: Untold::default(),
+            broadcasts: Allowance::new(now, shared.settings.limits.broadcast_bytes_per_second),
         };
         conference.drain(shared);
         conference
@@ -122,7 +127,7 @@ impl Conference {
 
     /// When the decisions want to be asked.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.brain.poll_timeout()
+        self.brain.poll_timeout().into_iter().chain(self.untold.at()).min()
     }
 
     /// The SSRCs that this bridge sends RTCP with.
@@ -471,7 +476,7 @@ impl Conference {
         self.tell_brain(now, shared, brain::Input::Removed(id));
     }
 
-    fn close_socket(&self, shared: &mut Shared, socket: Option<SocketId>, reason: &'static str) {
+    pub(super) fn close_socket(&self, shared: &mut Shared, socket: Option<SocketId>, reason: &'static str) {
         if let Some(socket) = socket {
             let code = if reason == "replaced" { 1000 } else { 1001 };
             shared.out.push_back(Output::CloseSocket { socket, code, reason });
@@ -525,6 +530,7 @@ impl Conference {
     /// A deadline of the decisions has come.
     pub(super) fn tick(&mut self, now: Instant, shared: &mut Shared) {
         self.tell_brain(now, shared, brain::Input::Tick);
+        self.tell_again(now, shared);
     }
 
     /// The media plane says something about this conference.
@@ -562,6 +568,7 @@ impl Conference {
             }
             Event::SendFailed { endpoint, reason } => {
                 tracing::debug!(meeting = %self.meeting, ?endpoint, %reason, "A message on a bridge channel was lost.");
+                self.missed(now, endpoint);
             }
             Event::Activity { endpoints } => self.heard(now, shared, &endpoints),
             Event::Conference { input, .. } => {
@@ -602,51 +609,6 @@ impl Conference {
         }
     }
 
-    /// A message on a bridge channel.
-    pub(super) fn message(&mut self, now: Instant, shared: &mut Shared, from: EndpointId, text: &str, socket: bool) {
-        let Some(l) = self.links.get_mut(&from) else { return };
-        let limits = &shared.settings.limits;
-        l.channels.last_was_socket = socket;
-        // Other bridges speak for all their endpoints.
-        if !l.is_relay() && !l.allowance.take(now, limits.messages_per_second) {
-            shared.totals.messages_refused += 1;
-            return;
-        }
-        if text.len() > limits.message_bytes {
-            shared.totals.messages_refused += 1;
-            return;
-        }
-        if socket {
-            l.heard = Some(now);
-        }
-        match message::parse(text) {
-            Ok(message) => self.tell_brain(now, shared, brain::Input::Message { from, message }),
-            Err(e) => {
-                shared.totals.messages_refused += 1;
-                tracing::debug!(meeting = %self.meeting, who = %l.name, error = %e, "A message on a bridge channel is ignored.");
-            }
-        }
-    }
-
-    /// A WebSocket for an endpoint or relay is open. The password was right. A second one replaces the first.
-    pub(super) fn socket_opened(&mut self, now: Instant, shared: &mut Shared, who: EndpointId, socket: SocketId) {
-        let Some(l) = self.links.get_mut(&who) else { return };
-        let old = l.channels.socket.replace(socket);
-        l.channels.last_was_socket = true;
-        l.mute_since = None;
-        self.close_socket(shared, old, "replaced");
-        self.tell_brain(now, shared, brain::Input::ChannelUp { endpoint: who, kind: brain::ChannelKind::WebSocket });
-    }
-
-    /// It is closed.
-    pub(super) fn socket_closed(&mut self, now: Instant, shared: &mut Shared, who: EndpointId, socket: SocketId) {
-        let Some(l) = self.links.get_mut(&who).filter(|l| l.channels.socket == Some(socket)) else { return };
-        l.channels.socket = None;
-        if l.channels.out().is_none() {
-            self.tell_brain(now, shared, brain::Input::ChannelDown(who));
-        }
-    }
-
     /// The link whose WebSocket may be opened with this password. Looks at all of the password, wherever it differs.
     pub(super) fn admits(&self, name: &str, password: &str, relay: bool) -> Option<EndpointId> {
         let link = if relay { self.relay(name) } else { self.endpoint(name) }?;
@@ -656,7 +618,7 @@ impl Conference {
 
     // ---- decisions -----------------------------------------------------------------------------------------------------
 
-    fn tell_brain(&mut self, now: Instant, shared: &mut Shared, input: brain::Input) {
+    pub(super) fn tell_brain(&mut self, now: Instant, shared: &mut Shared, input: brain::Input) {
         self.brain.handle(now, input);
         self.drain(shared);
     }
@@ -676,36 +638,6 @@ impl Conference {
             }
             output => shared.plane(Command::Decision { conference: self.id, output }),
         }
-    }
-
-    fn send(&mut self, shared: &mut Shared, to: &brain::To, message: &brain::Outgoing) {
-        let identity = &shared.settings.identity;
-        let version = identity.announce_version.then_some(identity.version.as_str());
-        let text = message::write(message, version);
-        let all = match to {
-            brain::To::One(id) => std::slice::from_ref(id),
-            brain::To::Many(ids) => ids,
-        };
-        let mut data = Vec::new();
-        for id in all {
-            match self.links.get(id).and_then(|l| l.channels.out()) {
-                Some(Via::Data) => data.push(*id),
-                Some(Via::Socket(socket)) => {
-                    shared.totals.socket_messages_sent += 1;
-                    shared.out.push_back(Output::Socket { socket, text: text.clone() });
-                }
-                None => {}
-            }
-        }
-        shared.totals.data_messages_sent += data.len() as u64;
-        let to = match (&data[..], to) {
-            ([], _) => return,
-            ([one], _) => Recipients::One(*one),
-            // The list as it came, if it is all of it.
-            (list, brain::To::Many(ids)) if list.len() == ids.len() => Recipients::Some(ids.clone()),
-            _ => Recipients::Some(data.into()),
-        };
-        shared.plane(Command::SendMessage { to, text });
     }
 }
 

@@ -146,14 +146,19 @@ impl Allowance {
 
     /// Takes one, if there is one.
     pub(super) fn take(&mut self, now: Instant, per_second: u32) -> bool {
+        self.take_many(now, per_second, 1)
+    }
+
+    /// Takes so many, if there are so many.
+    pub(super) fn take_many(&mut self, now: Instant, per_second: u32, count: usize) -> bool {
         let rate = f64::from(per_second);
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
         self.left = (self.left + passed * rate).min(rate * 2.0);
-        if self.left < 1.0 {
+        if self.left < count as f64 {
             return false;
         }
-        self.left -= 1.0;
+        self.left -= count as f64;
         true
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod addresses;
 pub mod brewery;
+mod channel;
 mod check;
 pub mod colibri;
 mod conference;

@@ -110,6 +110,9 @@ pub struct BridgeLimits {
     pub message_bytes: usize,
     /// Messages of one bridge channel a second, after twice as many at once; 50.
     pub messages_per_second: u32,
+    /// Bytes of messages of participants to everybody that one conference may have copied in a second, the copies counted, after twice as
+    /// many at once; 32 MiB.
+    pub broadcast_bytes_per_second: u32,
     /// Messages that wait for one WebSocket; a slower one is closed. 500.
     pub socket_queue: usize,
     /// Answers that wait for the media plane; further creations are refused. 10000.
@@ -129,6 +132,7 @@ impl Default for BridgeLimits {
             id_bytes: 128,
             message_bytes: 64 * 1024,
             messages_per_second: 50,
+            broadcast_bytes_per_second: 32 << 20,
             socket_queue: 500,
             pending: 10_000,
         }

@@ -113,6 +113,8 @@ totals! {
     socket_messages_sent,
     /// Messages that were too long, too many, or made no sense.
     messages_refused,
+    /// Endpoints that were told everything once more, because a message was lost on a full data channel.
+    channels_told_again,
     /// Requests.
     requests,
     /// Requests that were refused.

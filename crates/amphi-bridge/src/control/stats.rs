@@ -258,6 +258,11 @@ impl Report {
                 "Messages that were too long, too many or made no sense",
                 t.messages_refused,
             ),
+            (
+                "bridge_channels_told_again",
+                "Endpoints told everything once more after a message was lost on a full data channel",
+                t.channels_told_again,
+            ),
             ("colibri2_requests", "Requests of the focus", t.requests),
             ("colibri2_requests_refused", "Requests of the focus that were refused", t.requests_refused),
             ("packets_received", "Datagrams received", p.datagrams_received),

@@ -14,7 +14,7 @@ use super::settings::{BridgeSettings, WebSockets};
 use super::{Colibri, Input, Output, Peers, Shared, SocketId};
 use crate::plane::command::{AddEndpoint, Command, Role};
 use crate::plane::event::Event;
-use crate::transport::{Certificate, Credentials, LocalAddress, PeerLimits, Restart};
+use crate::transport::{Certificate, Credentials, LocalAddress, PeerLimits, Restart, SendError};
 
 struct World {
     now: Instant,
@@ -590,6 +590,55 @@ fn on_a_data_channel_hello_is_an_answer_and_messages_go_to_others() {
         w.feed(Input::Plane(Event::ChannelMessage { endpoint: a, text: text.into() }));
     }
     assert!(sent(&w).len() - before <= 100, "{}", sent(&w).len() - before);
+}
+
+#[test]
+fn long_messages_to_everybody_are_bounded_by_the_bytes_of_all_copies() {
+    let mut w = with_meeting();
+    for n in 0..200 {
+        w.ok(&modify("", &endpoint(&format!("v{n}"), "muc-role='visitor'")));
+    }
+    for n in 0..201 {
+        let endpoint = w.id_of(n);
+        w.feed(Input::Plane(Event::ChannelOpen { endpoint }));
+    }
+    let text = format!(r#"{{"colibriClass":"EndpointMessage","msgPayload":"{}"}}"#, "x".repeat(60_000));
+    let sent = |w: &World| {
+        let long = |c: &&Command| matches!(c, Command::SendMessage { text, .. } if text.len() > 60_000);
+        w.commands.iter().filter(long).count()
+    };
+    let endpoint = w.id_of(0);
+    for _ in 0..10 {
+        w.feed(Input::Plane(Event::ChannelMessage { endpoint, text: text.clone() }));
+    }
+    // 200 copies of 60 KB are 12 MB; 64 MiB may go at once.
+    assert_eq!(sent(&w), 5);
+    w.pass(Duration::from_secs(1));
+    w.feed(Input::Plane(Event::ChannelMessage { endpoint, text: text.clone() }));
+    assert_eq!(sent(&w), 6, "and then so many a second");
+}
+
+#[test]
+fn whoever_missed_a_message_on_a_full_channel_is_told_everything_once_more() {
+    let mut w = with_meeting();
+    let endpoint = w.id_of(0);
+    w.ok(&modify("", "<endpoint id='a'><sources><media-source type='video' id='a-v0'><source xmlns='urn:xmpp:jingle:apps:rtp:ssma:0' ssrc='7'/></media-source></sources></endpoint>"));
+    w.feed(Input::Plane(Event::ChannelOpen { endpoint }));
+    let told = |w: &World| {
+        let told =
+            |c: &&Command| matches!(c, Command::SendMessage { text, .. } if text.contains("SenderSourceConstraints"));
+        w.commands.iter().filter(told).count()
+    };
+    let before = told(&w);
+    assert!(before > 0);
+    for _ in 0..3 {
+        w.feed(Input::Plane(Event::SendFailed { endpoint, reason: SendError::Full }));
+    }
+    assert_eq!(told(&w), before, "not at once: the channel is full");
+    w.pass(Duration::from_secs(1));
+    assert_eq!(told(&w), before + 1);
+    w.pass(Duration::from_secs(10));
+    assert_eq!(told(&w), before + 1, "once");
 }
 
 // ---- rate --------------------------------------------------------------------------------------------------------------

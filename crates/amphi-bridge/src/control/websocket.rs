@@ -101,7 +101,7 @@ async fn carry(gate: Arc<Gate>, endpoint: EndpointId, io: hyper::upgrade::Upgrad
         tokio::select! {
             message = out.recv() => {
                 let sent = match message {
-                    Some(ToSocket::Text(text)) => ws.send(Message::Text(Utf8Bytes::from(&*text))).await,
+                    Some(ToSocket::Text(text)) => write(&mut ws, idle, Message::Text(Utf8Bytes::from(&*text))).await,
                     Some(ToSocket::Close(code, reason)) => {
                         close(&mut ws, code, reason).await;
                         break;
@@ -113,7 +113,7 @@ async fn carry(gate: Arc<Gate>, endpoint: EndpointId, io: hyper::upgrade::Upgrad
                     }
                 };
                 quiet_since = now;
-                if sent.is_err() {
+                if !sent {
                     break;
                 }
             }
@@ -138,7 +138,7 @@ async fn carry(gate: Arc<Gate>, endpoint: EndpointId, io: hyper::upgrade::Upgrad
                     break;
                 }
                 quiet_since = Instant::now();
-                if ws.send(Message::Ping(Bytes::new())).await.is_err() {
+                if !write(&mut ws, idle, Message::Ping(Bytes::new())).await {
                     break;
                 }
             }
@@ -146,6 +146,14 @@ async fn carry(gate: Arc<Gate>, endpoint: EndpointId, io: hyper::upgrade::Upgrad
     }
     let _ = gate.bridge.asks.send(Ask::Closed { endpoint, socket }).await;
     drop(place);
+}
+
+/// Whether a message was written within a time: a peer that does not read must not keep its place.
+async fn write<S>(ws: &mut WebSocketStream<S>, within: Duration, message: Message) -> bool
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    matches!(tokio::time::timeout(within, ws.send(message)).await, Ok(Ok(())))
 }
 
 async fn close<S>(ws: &mut WebSocketStream<S>, code: u16, reason: &'static str)

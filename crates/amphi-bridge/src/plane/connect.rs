@@ -202,7 +202,7 @@ impl TransportThread {
                 transport::Event::Restart(result) => self.events.tell(Event::Restart { endpoint, result }),
                 transport::Event::Restarted(local) => self.events.tell(Event::Restarted { endpoint, local }),
                 transport::Event::RestartAbandoned => self.events.tell(Event::RestartAbandoned { endpoint }),
-                transport::Event::SendFailed(reason) => self.events.offer(Event::SendFailed { endpoint, reason }),
+                transport::Event::SendFailed(reason) => self.events.tell(Event::SendFailed { endpoint, reason }),
                 transport::Event::Failed(reason) => {
                     if let Some(owner) = self.owners.remove(&endpoint)
                         && let Some(link) = self.shards.get(owner.shard)
@@ -218,7 +218,7 @@ impl TransportThread {
             }
         }
         if !active.is_empty() {
-            self.events.offer(Event::Activity { endpoints: active });
+            self.events.tell(Event::Activity { endpoints: active });
         }
     }
 }

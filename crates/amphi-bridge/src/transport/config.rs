@@ -70,8 +70,10 @@ pub struct PeerLimits {
     pub restart_timeout: Duration,
     /// How long the old agent answers after a restart. Default 3 s.
     pub transition: Duration,
-    /// Length of a message on the channel, both ways. Default 256 KiB.
+    /// Length of a message on the channel that we send. Default 256 KiB.
     pub message: usize,
+    /// Length of a message that the peer sends; a longer one is ignored. Default 64 KiB.
+    pub received_message: usize,
     /// Bytes that wait to be sent on the channel. Default 512 KiB.
     pub send_queue: usize,
     /// Bytes of messages that are not complete. Default 512 KiB.
@@ -100,6 +102,7 @@ impl Default for PeerLimits {
             restart_timeout: Duration::from_secs(20),
             transition: Duration::from_secs(3),
             message: 256 * 1024,
+            received_message: 64 * 1024,
             send_queue: 512 * 1024,
             receive_queue: 512 * 1024,
             streams: 256,

@@ -57,6 +57,7 @@ pub(super) struct Sctp {
     dtls_role: DtlsRole,
     channel: Option<Channel>,
     message: usize,
+    received_message: usize,
     send_queue: usize,
     /// Channels refused because there was one.
     pub(super) rejected: u64,
@@ -111,6 +112,7 @@ impl Sctp {
             dtls_role,
             channel: None,
             message: limits.message,
+            received_message: limits.received_message,
             send_queue: limits.send_queue,
             rejected: 0,
             ignored: 0,
@@ -254,6 +256,10 @@ impl Sctp {
                 Ok(Some(chunks)) => chunks,
                 Ok(None) | Err(_) => return,
             };
+            if chunks.len() > self.received_message {
+                self.ignored += 1;
+                continue;
+            }
             let mut bytes = vec![0; chunks.len()];
             if chunks.read(&mut bytes).is_err() {
                 self.ignored += 1;
