@@ -382,15 +382,16 @@ fn bosh(a: &Amphi, body: &str) -> String {
     )
 }
 
+const BOSH_OPEN: &str = "<body xmlns='http://jabber.org/protocol/httpbind' to='localhost' rid='1000' wait='1' hold='1' ver='1.6' xml:lang='en' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'/>";
+
+fn sid_of(answer: &str) -> String {
+    let sid = answer.split("sid='").nth(1).and_then(|t| t.split('\'').next());
+    sid.unwrap_or_else(|| panic!("no session: {answer}")).to_owned()
+}
+
 fn wrong_rids(a: &Amphi) {
-    let open = "<body xmlns='http://jabber.org/protocol/httpbind' to='localhost' rid='1000' wait='1' hold='1' ver='1.6' xml:lang='en' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'/>";
-    let answer = bosh(a, open);
-    let sid = answer
-        .split("sid='")
-        .nth(1)
-        .and_then(|t| t.split('\'').next())
-        .unwrap_or_else(|| panic!("no session: {answer}"))
-        .to_owned();
+    let answer = bosh(a, BOSH_OPEN);
+    let sid = sid_of(&answer);
     let next =
         |rid: u64, sid: &str| format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'/>");
     let answer = bosh(a, &next(5000, &sid));
@@ -508,6 +509,96 @@ fn wrong_certificate(a: &Amphi) {
     assert!(!text.contains("<success"), "{text}");
 }
 
+// ---- streams that are away -------------------------------------------------------------------------------------------
+
+/// The sum of a metric over all lines that begin like this.
+fn metric(a: &Amphi, begin: &str) -> u64 {
+    let text = http(a.admin, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let lines = text.lines().filter(|l| l.starts_with(begin));
+    lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a client hears that comes back for its stream.
+fn resume(a: &Amphi, previd: &str) -> amphi_stanza::Stanza {
+    let path = format!("/xmpp-websocket?room={ROOM}&previd={previd}");
+    let mut p = Person::authenticate(a.front, "eve", "localhost", &path);
+    p.send(&format!("<resume xmlns='urn:xmpp:sm:3' h='0' previd='{previd}'/>"));
+    p.wait(|s| matches!(s.root().name(), "resumed" | "failed"))
+}
+
+/// Somebody's broken stream waits for its client while others write to it: it is given up, and nothing else happens.
+fn hibernated_queue(a: &Amphi, others: &mut Innocents) {
+    let mut p = attacker(a);
+    let previd = p.enable();
+    p.ws.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    wait_until("hibernated", || metric(a, "amphi_hibernated ") == 1);
+    let gone = |s: &amphi_stanza::Stanza| s.ty().as_deref() == Some("error");
+    let end = Instant::now() + PATIENCE;
+    while !others.bo.inbox.iter().any(gone) {
+        assert!(Instant::now() < end, "the stream is never given up");
+        for n in 0..20 {
+            let id = format!("h{n}");
+            others.bo.send(&format!("<message xmlns='jabber:client' id='{id}' to='{}'><body>hello</body></message>", p.jid));
+        }
+        // What says that there is nobody comes before the answer to this.
+        others.bo.send("<iq xmlns='jabber:client' type='get' id='sync' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+        others.bo.answer("sync");
+    }
+    others.bo.inbox.clear();
+    assert_eq!(metric(a, "amphi_hibernated "), 0);
+    // All shards still take connections, and the old stream is unknown.
+    for _ in 0..8 {
+        Person::login(a, "ida", ROOM).leave();
+    }
+    assert_eq!(resume(a, &previd).root().name(), "failed");
+}
+
+/// Attacks on one server, after each of which two people still chat. The variable `HOSTILE` picks some by their names.
+struct Attacks<'a> {
+    a: &'a mut Amphi,
+    others: Innocents,
+    failed: Vec<String>,
+}
+
+impl<'a> Attacks<'a> {
+    fn on(a: &'a mut Amphi) -> Self {
+        let mut others = Innocents::new(a);
+        others.chat();
+        Self { a, others, failed: Vec::new() }
+    }
+
+    fn attack(&mut self, name: &str, body: &mut dyn FnMut(&Amphi, &mut Innocents)) {
+        let only = std::env::var("HOSTILE").ok();
+        if only.as_ref().is_some_and(|o| !name.contains(o.as_str())) {
+            return;
+        }
+        let begin = Instant::now();
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            body(self.a, &mut self.others);
+            self.others.chat();
+        }));
+        eprintln!("{name}: {:?}", begin.elapsed());
+        if let Err(e) = done {
+            let why = e.downcast_ref::<String>().cloned().or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            self.failed.push(format!("{name}: {}", why.unwrap_or_default()));
+        }
+    }
+
+    fn judge(self) {
+        assert!(self.a.is_alive(), "the process ended");
+        let failed = self.failed;
+        assert!(failed.is_empty(), "{} attacks:\n{}", failed.len(), failed.join("\n"));
+    }
+}
+
 #[test]
 fn bad_input_hurts_its_sender_alone() {
     let mut a = Amphi::start(&[
@@ -520,25 +611,8 @@ fn bad_input_hurts_its_sender_alone() {
         "links=s2s",
         "log.level=error",
     ]);
-    let mut others = Innocents::new(&a);
-    others.chat();
-    let only = std::env::var("HOSTILE").ok();
-    let mut failed = Vec::new();
-    let mut attack = |name: &str, body: &mut dyn FnMut(&Amphi, &mut Innocents)| {
-        if only.as_ref().is_some_and(|o| !name.contains(o.as_str())) {
-            return;
-        }
-        let begin = Instant::now();
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            body(&a, &mut others);
-            others.chat();
-        }));
-        eprintln!("{name}: {:?}", begin.elapsed());
-        if let Err(e) = done {
-            let why = e.downcast_ref::<String>().cloned().or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned()));
-            failed.push(format!("{name}: {}", why.unwrap_or_default()));
-        }
-    };
+    let mut all = Attacks::on(&mut a);
+    let mut attack = |name: &str, body: &mut dyn FnMut(&Amphi, &mut Innocents)| all.attack(name, body);
     attack("malformed xml", &mut |a, _| malformed_xml(a));
     attack("oversized stanza", &mut |a, _| oversized_stanza(a));
     attack("deep nesting", &mut |a, _| deep_nesting(a));
@@ -559,6 +633,20 @@ fn bad_input_hurts_its_sender_alone() {
     attack("wrong certificate", &mut |a, _| wrong_certificate(a));
     attack("stalled reader", &mut |a, o| stalled(a, o, false));
     attack("never acknowledges", &mut |a, o| stalled(a, o, true));
-    assert!(a.is_alive(), "the process ended");
-    assert!(failed.is_empty(), "{} attacks:\n{}", failed.len(), failed.join("\n"));
+    all.judge();
+}
+
+/// Bounds that the usual settings of the other test never reach.
+#[test]
+fn what_one_peer_uses_is_bounded() {
+    let mut a = Amphi::start(&[
+        "limits.login_time=2s",
+        "limits.resume_time=60s",
+        "limits.unacked_stanzas=40",
+        "limits.handshakes=4",
+        "log.level=error",
+    ]);
+    let mut all = Attacks::on(&mut a);
+    all.attack("hibernated queue", &mut hibernated_queue);
+    all.judge();
 }
