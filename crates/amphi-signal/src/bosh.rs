@@ -33,6 +33,8 @@ pub(crate) struct Gate {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) config: BoshConfig,
     pub(crate) region_header: String,
+    /// How long logging in may take, as on any other transport.
+    pub(crate) login_time: Duration,
     pub(crate) sessions: Arc<Mutex<HashMap<String, mpsc::Sender<Asked>>>>,
 }
 
@@ -131,6 +133,7 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
         Box::new(Negotiation::new(c2s::Framing::Bosh, Security::Encrypted, params, NegotiationLimits::default()));
     let sessions = gate.sessions.clone();
     let metrics = gate.metrics.clone();
+    let deadline = tokio::time::Instant::now() + gate.login_time;
     let task = Task {
         core,
         backend: NodeBackend::new(node.clone(), peer),
@@ -142,7 +145,7 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
     tokio::spawn(async move {
         let gauge = metrics.connections.get_or_create_owned(&Kind { kind: "bosh" });
         gauge.inc();
-        task.run(rx, &metrics).await;
+        task.run(rx, deadline, &metrics).await;
         gauge.dec();
         sessions.lock().remove(&sid);
     });
@@ -155,6 +158,8 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
 enum Phase {
     Negotiating(Box<Negotiation<Identity>>),
     Bound(Arc<Session>, mpsc::UnboundedReceiver<virt::Event>),
+    /// Ended by us; the client is yet to hear of it.
+    Over,
 }
 
 struct Task {
@@ -167,10 +172,8 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut rx: mpsc::Receiver<Asked>, metrics: &Metrics) {
+    async fn run(mut self, mut rx: mpsc::Receiver<Asked>, deadline: tokio::time::Instant, metrics: &Metrics) {
         let mut next = 1u64;
-        // A login takes as long as on any other transport.
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
             if self.outputs(metrics).await {
                 break;
@@ -180,7 +183,7 @@ impl Task {
             let negotiating = matches!(self.state, Phase::Negotiating(_));
             let events = match &mut self.state {
                 Phase::Bound(_, events) => Some(events),
-                Phase::Negotiating(_) => None,
+                Phase::Negotiating(_) | Phase::Over => None,
             };
             let event = async {
                 match events {
@@ -207,21 +210,34 @@ impl Task {
                         }
                         if self.core.queued_bytes() > MAX_QUEUED {
                             metrics.close("slow-reader");
-                            self.core.terminate(now, Some(BoshCondition::PolicyViolation));
+                            self.end(BoshCondition::PolicyViolation).await;
                         }
                     }
-                    Some(virt::Event::Closed) | None => self.core.terminate(Instant::now(), Some(BoshCondition::PolicyViolation)),
+                    Some(virt::Event::Closed) | None => self.end(BoshCondition::PolicyViolation).await,
                 },
                 () = timer => self.core.handle_timeout(Instant::now()),
                 () = tokio::time::sleep_until(deadline), if negotiating => {
                     metrics.close("handshake-timeout");
                     self.core.terminate(Instant::now(), Some(BoshCondition::PolicyViolation));
+                    // A request that is held is answered; one that comes later hears that there is no such session.
+                    self.outputs(metrics).await;
+                    break;
                 }
             }
         }
-        if let Phase::Bound(session, _) = &self.state {
+        self.leave().await;
+    }
+
+    /// Ends a session whose client is still to hear of it: it is nobody any more.
+    async fn end(&mut self, condition: BoshCondition) {
+        self.core.terminate(Instant::now(), Some(condition));
+        self.leave().await;
+    }
+
+    async fn leave(&mut self) {
+        if let Phase::Bound(session, _) = std::mem::replace(&mut self.state, Phase::Over) {
             self.node.virt.remove(session.conn);
-            self.node.session_gone(session, self.hubs).await;
+            self.node.session_gone(&session, self.hubs).await;
         }
     }
 
@@ -245,6 +261,7 @@ impl Task {
                         let session = session.clone();
                         self.stanza(&session, e, metrics).await;
                     }
+                    Phase::Over => {}
                 },
                 Output::Respond { request, body } => {
                     if let Some(tx) = self.waiting.remove(&request)

@@ -370,6 +370,7 @@ impl Server {
                 metrics: metrics.clone(),
                 config: bosh::config(settings.shard.limits),
                 region_header,
+                login_time: settings.shard.negotiation_timeout,
                 sessions: Arc::default(),
             },
             name: settings.name,

@@ -389,6 +389,17 @@ fn sid_of(answer: &str) -> String {
     sid.unwrap_or_else(|| panic!("no session: {answer}")).to_owned()
 }
 
+/// Sessions that are opened and never log in end once, when their time is over.
+fn bosh_without_login(a: &Amphi) {
+    for _ in 0..3 {
+        sid_of(&bosh(a, BOSH_OPEN));
+    }
+    let ended = || metric(a, "amphi_closed_total{reason=\"handshake-timeout\"}");
+    wait_until("given up", || ended() >= 3);
+    wait_until("gone", || metric(a, "amphi_connections{kind=\"bosh\"}") == 0);
+    assert_eq!(ended(), 3);
+}
+
 fn wrong_rids(a: &Amphi) {
     let answer = bosh(a, BOSH_OPEN);
     let sid = sid_of(&answer);
@@ -648,5 +659,6 @@ fn what_one_peer_uses_is_bounded() {
     ]);
     let mut all = Attacks::on(&mut a);
     all.attack("hibernated queue", &mut hibernated_queue);
+    all.attack("BOSH without login", &mut |a, _| bosh_without_login(a));
     all.judge();
 }
