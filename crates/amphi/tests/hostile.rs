@@ -203,6 +203,23 @@ fn unknown_promotions(a: &Amphi) {
     error_of(&p.answer("q"));
 }
 
+/// Rooms of other nodes are entered there alone: nobody is heard by an audience under the name of somebody on stage, and a
+/// login at a visitor node opens no room of the stage.
+fn rooms_elsewhere(a: &Amphi, others: &Innocents) {
+    let join = |to: &str| {
+        format!("<presence xmlns='jabber:client' id='p' to='{to}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    };
+    let mut p = attacker(a);
+    p.send(&join(&format!("talk@conference.v1.meet.jitsi/{}", others.ana.nick())));
+    assert_eq!(error_of(&p.wait_for("presence")), "not-allowed");
+    p.send("<message xmlns='jabber:client' type='groupchat' id='g' to='talk@conference.v1.meet.jitsi'><body>evil</body></message>");
+    assert_eq!(error_of(&p.answer("g")), "not-allowed");
+    let mut p = Person::login_at(a, "eve", "v1.meet.jitsi", "/xmpp-websocket?room=talk&vnode=v1");
+    let nick = p.nick().to_owned();
+    p.send(&join(&format!("talk@conference.localhost/{nick}")));
+    assert_eq!(error_of(&p.wait_for("presence")), "not-allowed");
+}
+
 // ---- readers that do not read ----------------------------------------------------------------------------------------
 
 /// Somebody in the room who does not read, or reads and never acknowledges, is given up; the others hear everything.
@@ -632,6 +649,7 @@ fn bad_input_hurts_its_sender_alone() {
     attack("unknown host", &mut |a, _| unknown_host(a));
     attack("forged from", &mut |a, o| forged_from(a, o));
     attack("unknown rooms", &mut |a, _| unknown_rooms(a));
+    attack("rooms elsewhere", &mut |a, o| rooms_elsewhere(a, o));
     attack("unknown promotions", &mut |a, _| unknown_promotions(a));
     attack("garbage", &mut |a, _| garbage_on_every_port(a));
     attack("half open", &mut |a, _| half_open(a));
