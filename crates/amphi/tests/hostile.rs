@@ -226,10 +226,8 @@ fn rooms_elsewhere(a: &Amphi, others: &Innocents) {
 fn stalled(a: &Amphi, others: &mut Innocents, reads: bool) {
     let mut p = attacker(a);
     p.join(a, ROOM);
-    if reads {
-        p.enable();
-        p.answers_acks = false;
-    }
+    let previd = p.enable();
+    p.answers_acks = false;
     let nick = p.nick().to_owned();
     let before = a.resident();
     let text = "y".repeat(24 * 1024);
@@ -252,7 +250,8 @@ fn stalled(a: &Amphi, others: &mut Innocents, reads: bool) {
     }
     let grown = a.resident().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes for one reader");
-    drop(p);
+    // It learns that it must log in anew.
+    assert_eq!(resume(a, &previd).root().name(), "failed");
 }
 
 // ---- sockets ---------------------------------------------------------------------------------------------------------

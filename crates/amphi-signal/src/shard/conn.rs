@@ -156,18 +156,24 @@ pub(crate) async fn run(shard: Rc<Shard>, b: Bound) {
 
 /// Gives a broken stream its new socket.
 pub(crate) fn resume(shard: &Rc<Shard>, r: Resumption) {
-    let Some(conn) = shard.conn(r.conn) else { return };
     let Ok(transport) = r.transport.adopt() else { return };
-    let (Some(previd), Some(version)) = (conn.sm_id.borrow().clone(), conn.sm.get()) else { return };
-    if conn.outbox.borrow_mut().resume(r.h).is_err() {
-        // More acknowledged than was sent: the old stream stays as it is, for a client that counts right.
-        shard.metrics.refuse("resume-count");
+    let websocket = matches!(r.framing, Framing::WebSocket(_));
+    let refuse = |reason, h| {
+        shard.metrics.refuse(reason);
         let mut bytes = Vec::new();
-        let failed = sm::failed(version, Condition::ItemNotFound, Some(conn.inbound.get()));
-        outgoing::pack(&mut bytes, &failed, matches!(r.framing, Framing::WebSocket(_)));
+        outgoing::pack(&mut bytes, &sm::failed(r.version, Condition::ItemNotFound, h), websocket);
         let _ = transport.try_write(&bytes);
         transport.shutdown();
-        return;
+    };
+    let known = shard.conn(r.conn).and_then(|c| {
+        let previd = c.sm_id.borrow().clone()?;
+        Some((c.clone(), previd, c.sm.get()?))
+    });
+    // It may have ended while the new socket was on its way here.
+    let Some((conn, previd, version)) = known else { return refuse("resume-gone", None) };
+    if conn.outbox.borrow_mut().resume(r.h).is_err() {
+        // More acknowledged than was sent: the old stream stays as it is, for a client that counts right.
+        return refuse("resume-count", Some(conn.inbound.get()));
     }
     if let Link::Hibernated(_) = &*conn.link.borrow() {
         shard.metrics.hibernated.dec();
@@ -264,10 +270,12 @@ impl Conn {
         self.outbox.borrow_mut().push(e);
     }
 
-    /// Breaks the socket for good: the reader finishes.
+    /// Breaks the socket for good: the reader finishes, and the stream cannot be resumed.
     fn abort(&self, shard: &Shard, reason: &'static str) {
-        if self.sm_id.borrow_mut().take().is_none() && matches!(&*self.link.borrow(), Link::Gone) {
-            return;
+        match self.sm_id.borrow_mut().take() {
+            Some(id) => self.node.forget_resumption(&id),
+            None if matches!(&*self.link.borrow(), Link::Gone) => return,
+            None => {}
         }
         // Once: the reader may see the end later than the next write finds the same reason.
         if self.dead.replace(true) {

@@ -86,6 +86,7 @@ pub(crate) struct Resumption {
     pub(crate) early: BytesMut,
     /// Stanzas that the client has handled.
     pub(crate) h: u32,
+    pub(crate) version: amphi_xmpp::sm::Version,
     pub(crate) claims: Option<Arc<amphi_room::Claims>>,
     pub(crate) region: Option<String>,
 }

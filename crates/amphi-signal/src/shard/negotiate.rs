@@ -90,6 +90,7 @@ pub(super) async fn run(shard: Rc<Shard>, new: Box<NewConn<Transport>>) {
                 framing,
                 early: buf,
                 h: r.h,
+                version: r.version,
                 claims: r.identity.claims.clone(),
                 region: r.params.region.clone(),
             };
