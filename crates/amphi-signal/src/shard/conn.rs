@@ -226,7 +226,7 @@ async fn read_loop(shard: &Rc<Shard>, conn: &Rc<Conn>, early: BytesMut) {
     // The link that this reader serves: resumption may replace it under our feet.
     let mine = conn.epoch.get();
     let stop = loop {
-        match conn.consume(shard, &mut buf).await {
+        match conn.consume(shard, &mut buf, mine).await {
             Ok(()) => {}
             Err(stop) => break stop,
         }

@@ -89,12 +89,18 @@ impl Conn {
         if self.session.borrow().admin { shard.settings.admin_limits } else { shard.settings.limits }
     }
 
-    /// Handles all complete elements in the buffer, then writes what they produced.
-    pub(super) async fn consume(&self, shard: &Shard, buf: &mut BytesMut) -> Result<(), Stop> {
+    /// Handles all complete elements in the buffer, then writes what they produced. What is left when the link is not `mine` any
+    /// more is not looked at: the client sends it again.
+    pub(super) async fn consume(&self, shard: &Shard, buf: &mut BytesMut, mine: u32) -> Result<(), Stop> {
         let limits = self.limits(shard);
         loop {
             match self.next_element(buf, &limits) {
-                Ok(Some(Incoming::Element(s))) => self.element(shard, s).await?,
+                Ok(Some(Incoming::Element(s))) => {
+                    self.element(shard, s).await?;
+                    if self.epoch.get() != mine {
+                        return Ok(());
+                    }
+                }
                 Ok(Some(Incoming::Ping(p))) => {
                     let mut scratch = shard.wscratch.borrow_mut();
                     scratch.clear();
