@@ -510,6 +510,7 @@ fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
                 person_every: c.limits.audience_chat_interval.0,
                 room_burst: c.limits.audience_chat_room_burst,
                 room_per_second: c.limits.audience_chat_per_room,
+                message: c.limits.audience_chat_size.0 as usize,
             },
             ..RoomLimits::default()
         },

@@ -49,6 +49,9 @@ pub struct LimitsFile {
     pub audience_chat_room_burst: u32,
     /// Messages a second that the audience of one room may send on one node; more are refused.
     pub audience_chat_per_room: u32,
+    /// Largest message of a visitor, since everybody gets a copy of it; a larger one is refused. People on stage may write what
+    /// fits into a stanza.
+    pub audience_chat_size: Size,
     /// Conferences at one time; whoever asks for one more is told to come back.
     pub conferences: u32,
     /// Conference requests admitted a second; further ones are held back, then told to come back.
@@ -81,6 +84,7 @@ impl Default for LimitsFile {
             audience_chat_interval: Span::seconds(2),
             audience_chat_room_burst: 60,
             audience_chat_per_room: 20,
+            audience_chat_size: Size::kib(16),
             conferences: 10_000,
             admissions_per_second: 400,
             admission_burst: 400,
