@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 /// New connections that one address may open.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +45,7 @@ impl Addresses {
         if addr.is_loopback() {
             return true;
         }
-        // One customer has a whole /64 in IPv6.
-        let key = match addr {
-            IpAddr::V6(a) => IpAddr::V6((u128::from(a) & !0xffff_ffff_ffff_ffff).into()),
-            v4 => v4,
-        };
+        let key = network(addr);
         let (rate, burst) = (f64::from(self.limit.rate), f64::from(self.limit.burst));
         let mut buckets = self.buckets.lock();
         if buckets.len() >= self.limit.remembered {
@@ -66,6 +64,48 @@ impl Addresses {
         } else {
             false
         }
+    }
+}
+
+/// What each address may have at one time of something; loopback is exempt.
+pub(crate) struct Shares {
+    each: usize,
+    in_use: Mutex<HashMap<IpAddr, Arc<Semaphore>, foldhash::fast::RandomState>>,
+}
+
+impl Shares {
+    pub(crate) fn new(each: usize) -> Self {
+        Self { each: each.min(Semaphore::MAX_PERMITS), in_use: Mutex::default() }
+    }
+
+    fn of(&self, addr: IpAddr) -> Option<Arc<Semaphore>> {
+        if addr.is_loopback() {
+            return None;
+        }
+        let mut all = self.in_use.lock();
+        if all.len() == all.capacity() {
+            // Whoever has anything holds its semaphore.
+            all.retain(|_, s| Arc::strong_count(s) > 1);
+        }
+        Some(all.entry(network(addr)).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone())
+    }
+
+    /// One more, if the address has not too many: `None` inside is for an exempt one.
+    pub(crate) fn try_acquire(&self, addr: IpAddr) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+        self.of(addr).map(Semaphore::try_acquire_owned).transpose()
+    }
+
+    /// One more, as soon as the address has not too many.
+    pub(crate) async fn acquire(&self, addr: IpAddr) -> Option<OwnedSemaphorePermit> {
+        self.of(addr)?.acquire_owned().await.ok()
+    }
+}
+
+/// One customer has a whole /64 in IPv6.
+fn network(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V6(a) => IpAddr::V6((u128::from(a) & !0xffff_ffff_ffff_ffff).into()),
+        v4 => v4,
     }
 }
 

@@ -15,12 +15,12 @@ use amphi_xmpp::services::{ExternalService, HostServices, Identity, Item};
 use bytes::BytesMut;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::addresses::{AddressLimit, Addresses};
 use crate::bosh;
 use crate::focus_task::{self, FocusHandle, FocusLink, SharedView};
-use crate::front::{self, Front, FrontSettings, Target};
+use crate::front::{self, Front, FrontSettings, Target, Turns};
 use crate::hosts::{Host, HostAuth};
 use crate::http::{self, FocusAt, Health, Http};
 use crate::hub_task;
@@ -385,8 +385,7 @@ impl Server {
                 tls: f.tls.then(|| front_tls.clone()),
                 metrics: metrics.clone(),
                 addresses: Arc::new(Addresses::new(settings.addresses)),
-                turns: Arc::new(Semaphore::new(f.settings.handshakes)),
-                queue: Arc::new(Semaphore::new(f.settings.waiting)),
+                turns: Turns::new(&f.settings, metrics.clone()),
                 visitors: queue,
                 settings: f.settings,
             });
@@ -559,7 +558,7 @@ async fn serve_c2s(listener: TcpListener, node: Arc<Node>, secure: Vec<IpAddr>) 
                     early: BytesMut::new(),
                     node: node.clone(),
                     params: UrlParams::default(),
-                    permit: None,
+                    place: None,
                     peer: peer.ip(),
                 })))
                 .await;

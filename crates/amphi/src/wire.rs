@@ -276,7 +276,10 @@ fn front(c: &Config) -> anyhow::Result<Option<FrontServer>> {
         settings: FrontSettings {
             region_header: c.listen.region_header.clone(),
             handshakes: c.limits.handshakes as usize,
+            handshakes_per_address: c.limits.handshakes_per_address as usize,
+            turn_time: c.limits.handshake_turn.0,
             waiting: c.limits.handshakes_waiting as usize,
+            waiting_per_address: c.limits.handshakes_waiting_per_address as usize,
             head_timeout: c.limits.login_time.0,
             trusted_proxies: c.listen.trusted_proxies.clone(),
         },

@@ -220,6 +220,16 @@ fn rooms_elsewhere(a: &Amphi, others: &Innocents) {
     assert_eq!(error_of(&p.wait_for("presence")), "not-allowed");
 }
 
+/// Sockets that say nothing keep nobody out.
+fn silent_crowd(a: &Amphi) {
+    let crowd: Vec<_> = (0..400).map(|_| connect(a.front)).collect();
+    let begin = Instant::now();
+    Person::login(a, "ida", ROOM).leave();
+    // They would have been served first, four at a time until their time was over.
+    assert!(begin.elapsed() < PATIENCE);
+    drop(crowd);
+}
+
 // ---- readers that do not read ----------------------------------------------------------------------------------------
 
 /// Somebody in the room who does not read, or reads and never acknowledges, is given up; the others hear everything.
@@ -676,6 +686,7 @@ fn what_one_peer_uses_is_bounded() {
     ]);
     let mut all = Attacks::on(&mut a);
     all.attack("hibernated queue", &mut hibernated_queue);
+    all.attack("silent crowd", &mut |a, _| silent_crowd(a));
     all.attack("BOSH without login", &mut |a, _| bosh_without_login(a));
     all.judge();
 }

@@ -66,15 +66,15 @@ pub(crate) struct NewConn<T> {
     pub(crate) node: Arc<Node>,
     pub(crate) params: amphi_xmpp::c2s::UrlParams,
     /// Held until the handshake is over.
-    pub(crate) permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    pub(crate) place: Option<crate::front::Place>,
     pub(crate) peer: std::net::IpAddr,
 }
 
 impl NewConn<RawTransport> {
     /// Registers the socket with this thread.
     fn adopt(self) -> std::io::Result<NewConn<Transport>> {
-        let Self { transport, framing, early, node, params, permit, peer } = self;
-        Ok(NewConn { transport: transport.adopt()?, framing, early, node, params, permit, peer })
+        let Self { transport, framing, early, node, params, place, peer } = self;
+        Ok(NewConn { transport: transport.adopt()?, framing, early, node, params, place, peer })
     }
 }
 

@@ -21,10 +21,16 @@ pub struct LimitsFile {
     pub connects_per_address: u32,
     /// New client streams that one address may open at once.
     pub connect_burst_per_address: u32,
-    /// TLS and HTTP handshakes that run at the same time; further ones wait.
+    /// TLS handshakes and logins that run at the same time; further ones wait.
     pub handshakes: u32,
-    /// Connections that may wait for their handshake; further ones are closed.
+    /// Those of one address, this machine exempt.
+    pub handshakes_per_address: u32,
+    /// How long a handshake counts as one that runs; a slower one goes on, and the next has its turn.
+    pub handshake_turn: Span,
+    /// Connections whose handshake is not over, those included that have sent nothing yet; further ones are closed.
     pub handshakes_waiting: u32,
+    /// Those of one address, this machine exempt.
+    pub handshakes_waiting_per_address: u32,
     /// How long logging in may take before the stream is closed.
     pub login_time: Span,
     /// Silence of a client after which its connection counts as broken.
@@ -71,7 +77,10 @@ impl Default for LimitsFile {
             connects_per_address: 500,
             connect_burst_per_address: 20_000,
             handshakes: 128,
+            handshakes_per_address: 64,
+            handshake_turn: Span::seconds(3),
             handshakes_waiting: 16_384,
+            handshakes_waiting_per_address: 4096,
             login_time: Span::seconds(30),
             idle_time: Span::seconds(90),
             resume_time: Span::seconds(60),
