@@ -14,9 +14,10 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::backend::{Identity, NodeBackend};
+use crate::budget::Budget;
 use crate::front::{Peer, Target, head};
 use crate::http::Http;
 use crate::metrics::{Kind, Metrics};
@@ -35,6 +36,10 @@ pub(crate) struct Gate {
     pub(crate) region_header: String,
     /// How long logging in may take, as on any other transport.
     pub(crate) login_time: Duration,
+    /// Bytes a second that a session is read at.
+    pub(crate) read_rate: u32,
+    /// Places for sessions, and for those that are not logged in.
+    pub(crate) places: [Arc<Semaphore>; 2],
     pub(crate) sessions: Arc<Mutex<HashMap<String, mpsc::Sender<Asked>>>>,
 }
 
@@ -126,6 +131,11 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
         Ok(c) => c,
         Err(e) => return answer(terminate_body(e.condition())),
     };
+    let place = gate.places[0].clone().try_acquire_owned();
+    let (Ok(place), Ok(login)) = (place, gate.places[1].clone().try_acquire_owned()) else {
+        gate.metrics.refuse("bosh-full");
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "30")], "Too many BOSH sessions").into_response();
+    };
     let (tx, rx) = mpsc::channel(16);
     gate.sessions.lock().insert(sid.clone(), tx);
     let (answer_tx, answer_rx) = oneshot::channel();
@@ -139,11 +149,15 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
         backend: NodeBackend::new(node.clone(), peer),
         node,
         state: Phase::Negotiating(negotiation),
+        login: Some(login),
+        budget: Budget::new(gate.read_rate, Instant::now()),
+        rate: gate.read_rate,
         waiting: [(first, answer_tx)].into_iter().collect(),
         hubs: 0,
     };
     tokio::spawn(async move {
         let gauge = metrics.connections.get_or_create_owned(&Kind { kind: "bosh" });
+        let _place = place;
         gauge.inc();
         task.run(rx, deadline, &metrics).await;
         gauge.dec();
@@ -167,6 +181,11 @@ struct Task {
     backend: NodeBackend,
     node: Arc<Node>,
     state: Phase,
+    /// Held until somebody is logged in.
+    login: Option<OwnedSemaphorePermit>,
+    /// What is left of the read rate.
+    budget: Budget,
+    rate: u32,
     waiting: HashMap<RequestId, oneshot::Sender<Bytes>>,
     hubs: u64,
 }
@@ -178,6 +197,9 @@ impl Task {
             if self.outputs(metrics).await {
                 break;
             }
+            let now = Instant::now();
+            let admin = matches!(&self.state, Phase::Bound(s, _) if s.admin);
+            let slow = self.budget.wait(if admin { 0 } else { self.rate }, now);
             let timeout = self.core.poll_timeout();
             let timer = crate::timer::until(timeout);
             let negotiating = matches!(self.state, Phase::Negotiating(_));
@@ -192,8 +214,11 @@ impl Task {
                 }
             };
             tokio::select! {
-                a = rx.recv() => {
+                // What comes too fast waits for its turn.
+                () = crate::timer::until(slow.map(|w| now + w)), if slow.is_some() => metrics.refuse("read-rate"),
+                a = rx.recv(), if slow.is_none() => {
                     let Some(a) = a else { break };
+                    self.budget = self.budget.less(a.body.raw().len());
                     let id = RequestId(next);
                     next += 1;
                     self.waiting.insert(id, a.answer);
@@ -306,6 +331,7 @@ impl Task {
             }
             self.core.push(now, b.bind_result);
             self.state = Phase::Bound(session, events);
+            self.login = None;
         }
     }
 

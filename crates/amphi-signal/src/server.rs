@@ -15,7 +15,7 @@ use amphi_xmpp::services::{ExternalService, HostServices, Identity, Item};
 use bytes::BytesMut;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::addresses::{AddressLimit, Addresses};
 use crate::bosh;
@@ -151,6 +151,8 @@ pub struct ServerSettings {
     pub routes: Option<axum::Router>,
     /// Connections per address.
     pub addresses: AddressLimit,
+    /// BOSH sessions, and those of them that are not logged in.
+    pub bosh: [usize; 2],
     /// Serve `/metrics`.
     pub metrics: bool,
     /// Name in `/about/version`.
@@ -371,6 +373,8 @@ impl Server {
                 config: bosh::config(settings.shard.limits),
                 region_header,
                 login_time: settings.shard.negotiation_timeout,
+                read_rate: settings.shard.read_rate,
+                places: settings.bosh.map(|n| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)))),
                 sessions: Arc::default(),
             },
             name: settings.name,

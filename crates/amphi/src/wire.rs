@@ -180,6 +180,7 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
             burst: c.limits.connect_burst_per_address,
             ..AddressLimit::default()
         },
+        bosh: [c.limits.bosh_sessions as usize, c.limits.bosh_logins as usize],
         metrics: c.metrics.enabled,
         name: "amphi".to_owned(),
     })

@@ -222,7 +222,7 @@ fn rooms_elsewhere(a: &Amphi, others: &Innocents) {
 
 /// Sockets that say nothing keep nobody out.
 fn silent_crowd(a: &Amphi) {
-    let crowd: Vec<_> = (0..400).map(|_| connect(a.front)).collect();
+    let crowd: Vec<_> = (0..200).map(|_| connect(a.front)).collect();
     let begin = Instant::now();
     Person::login(a, "ida", ROOM).leave();
     // They would have been served first, four at a time until their time was over.
@@ -424,6 +424,50 @@ fn bosh_without_login(a: &Amphi) {
     wait_until("given up", || ended() >= 3);
     wait_until("gone", || metric(a, "amphi_connections{kind=\"bosh\"}") == 0);
     assert_eq!(ended(), 3);
+}
+
+/// A session of somebody who is logged in, and the number of its next request.
+fn bosh_login(a: &Amphi) -> Result<(String, u64), String> {
+    let answer = bosh(a, BOSH_OPEN);
+    if answer.starts_with("HTTP/1.1 503") {
+        return Err(answer);
+    }
+    let sid = sid_of(&answer);
+    let auth = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'/>";
+    let bind = "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
+    let restart = " xmlns:xmpp='urn:xmpp:xbosh' xmpp:restart='true'";
+    let mut heard = String::new();
+    for (n, (attr, child)) in [("", auth), (restart, ""), ("", bind)].into_iter().enumerate() {
+        heard.push_str(&bosh(a, &bosh_body(&sid, 1001 + n as u64, attr, child)));
+    }
+    assert!(heard.contains("<jid>"), "not logged in: {heard}");
+    Ok((sid, 1004))
+}
+
+fn bosh_body(sid: &str, rid: u64, attr: &str, child: &str) -> String {
+    format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'{attr}>{child}</body>")
+}
+
+/// Who sends much over BOSH is read as slowly as over any other transport.
+fn bosh_too_fast(a: &Amphi) {
+    let (sid, rid) = bosh_login(a).unwrap();
+    let slowed = || metric(a, "amphi_refused_total{reason=\"read-rate\"}");
+    let before = slowed();
+    let line = format!("<message xmlns='jabber:client' to='nobody@localhost/x'><body>{}</body></message>", "z".repeat(40 * 1024));
+    for n in 0..3 {
+        bosh(a, &bosh_body(&sid, rid + n, "", &line));
+    }
+    wait_until("slowed down", || slowed() > before);
+    let bye = bosh(a, &bosh_body(&sid, rid + 3, " type='terminate'", ""));
+    assert!(bye.contains("terminate") && !bye.contains("condition"), "{bye}");
+}
+
+/// Sessions need no connection, so they have a bound of their own.
+fn bosh_crowd(a: &Amphi) {
+    let end = Instant::now() + PATIENCE;
+    while bosh_login(a).is_ok() {
+        assert!(Instant::now() < end, "sessions without end");
+    }
 }
 
 fn wrong_rids(a: &Amphi) {
@@ -682,11 +726,16 @@ fn what_one_peer_uses_is_bounded() {
         "limits.resume_time=60s",
         "limits.unacked_stanzas=40",
         "limits.handshakes=4",
+        "limits.client_rate=16KiB",
+        "limits.bosh_sessions=5",
         "log.level=error",
     ]);
     let mut all = Attacks::on(&mut a);
     all.attack("hibernated queue", &mut hibernated_queue);
     all.attack("silent crowd", &mut |a, _| silent_crowd(a));
     all.attack("BOSH without login", &mut |a, _| bosh_without_login(a));
+    all.attack("BOSH too fast", &mut |a, _| bosh_too_fast(a));
+    // Last: its sessions stay.
+    all.attack("BOSH crowd", &mut |a, _| bosh_crowd(a));
     all.judge();
 }

@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
 use super::{Resumption, Shard};
+use crate::budget::Budget;
 use crate::front::ws::WsReader;
 use crate::metrics::Kind;
 use crate::node::Node;
@@ -99,9 +100,8 @@ pub(crate) struct Conn {
     stalled: Cell<Option<Instant>>,
     /// Hubs that have heard of this session.
     hubs: Cell<u64>,
-    /// Tokens of the read rate.
-    budget: Cell<i64>,
-    budget_at: Cell<Instant>,
+    /// What is left of the read rate.
+    budget: Cell<Budget>,
 }
 
 /// What a freshly bound stream hands over.
@@ -140,8 +140,7 @@ pub(crate) async fn run(shard: Rc<Shard>, b: Bound) {
         last_read: Cell::new(now),
         stalled: Cell::new(None),
         hubs: Cell::new(0),
-        budget: Cell::new(i64::from(shard.settings.read_rate) * 2),
-        budget_at: Cell::new(now),
+        budget: Cell::new(Budget::new(shard.settings.read_rate, now)),
     });
     shard.insert(conn.clone());
     let gauge = shard.metrics.connections.get_or_create_owned(&Kind { kind });

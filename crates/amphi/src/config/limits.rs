@@ -31,6 +31,10 @@ pub struct LimitsFile {
     pub handshakes_waiting: u32,
     /// Those of one address, this machine exempt.
     pub handshakes_waiting_per_address: u32,
+    /// BOSH sessions at one time; whoever wants one more is told to come back.
+    pub bosh_sessions: u32,
+    /// Those of them that are not logged in.
+    pub bosh_logins: u32,
     /// How long logging in may take before the stream is closed.
     pub login_time: Span,
     /// Silence of a client after which its connection counts as broken.
@@ -81,6 +85,8 @@ impl Default for LimitsFile {
             handshake_turn: Span::seconds(3),
             handshakes_waiting: 16_384,
             handshakes_waiting_per_address: 4096,
+            bosh_sessions: 10_000,
+            bosh_logins: 1000,
             login_time: Span::seconds(30),
             idle_time: Span::seconds(90),
             resume_time: Span::seconds(60),
