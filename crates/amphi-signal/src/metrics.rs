@@ -101,6 +101,8 @@ pub(crate) struct Metrics {
     pub(crate) conference_requests: Family<Kind, Counter>,
     /// People who wait until a meeting is live.
     pub(crate) queue_waiting: Gauge,
+    /// Rooms that the queue knows.
+    pub(crate) queue_rooms: Gauge,
     /// Meetings that became live while people waited.
     pub(crate) queue_announcements: Counter,
     /// Requests to a queue service elsewhere, by outcome.
@@ -133,6 +135,7 @@ impl Metrics {
             handshakes_waiting: Gauge::default(),
             conference_requests: Family::default(),
             queue_waiting: Gauge::default(),
+            queue_rooms: Gauge::default(),
             queue_announcements: Counter::default(),
             queue_service: Family::default(),
         };
@@ -159,6 +162,7 @@ impl Metrics {
         r.register("handshakes_waiting", "Connections waiting for their handshake", m.handshakes_waiting.clone());
         r.register("conference_requests", "Conference requests by outcome", m.conference_requests.clone());
         r.register("queue_waiting", "People who wait until a meeting is live", m.queue_waiting.clone());
+        r.register("queue_rooms", "Rooms that are live, waited for or watched", m.queue_rooms.clone());
         r.register(
             "queue_announcements",
             "Meetings that became live while people waited",
