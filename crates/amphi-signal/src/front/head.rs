@@ -92,10 +92,13 @@ pub(super) fn parse(buf: &[u8], region_header: &str) -> Result<Option<Head>, htt
             n if n.eq_ignore_ascii_case("x-forwarded-for") => {
                 head.forwarded_for = value.split(',').next().and_then(|a| a.trim().parse().ok());
             }
-            n if n.eq_ignore_ascii_case("content-length") => match value.trim().parse() {
-                Ok(n) => head.content_length = Some(n),
-                Err(_) => head.special = true,
-            },
+            n if n.eq_ignore_ascii_case("content-length") => {
+                // What could be read in two ways is left to the general server, which refuses it (RFC 9112 §6.3).
+                let digits = value.trim();
+                let clear = head.content_length.is_none() && digits.bytes().all(|b| b.is_ascii_digit());
+                head.content_length = digits.parse().ok();
+                head.special |= !clear || head.content_length.is_none();
+            }
             n if ["transfer-encoding", "expect", "content-encoding"].iter().any(|s| n.eq_ignore_ascii_case(s)) => {
                 head.special = true;
             }
@@ -211,7 +214,9 @@ mod tests {
         assert!(h.post && h.close && !h.special);
         assert_eq!((h.content_length, h.origin.as_deref()), (Some(12), Some("https://a.example")));
         assert!(head("Transfer-Encoding: chunked").special);
-        assert!(head("Content-Length: x").special);
+        for unclear in ["x", "+12", "-1", "", "12\r\nContent-Length: 12", "x\r\nContent-Length: 12", "12, 12"] {
+            assert!(head(&format!("Content-Length: {unclear}")).special, "{unclear}");
+        }
         assert!(head("Expect: 100-continue").special);
     }
 
