@@ -143,7 +143,8 @@ async fn conference_request(
     };
     let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(head::bearer);
     let peer = peer.map_or(IpAddr::from([127, 0, 0, 1]), |p| p.0.0);
-    let peer = forwarded(&headers).filter(|_| http.trusts(peer)).unwrap_or(peer);
+    let lines = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+    let peer = head::origin(peer, Some(&lines.collect::<Vec<_>>().join(",")), &http.trusted_proxies);
     let a = http.conference_request(body, bearer, peer).await;
     let status = StatusCode::from_u16(a.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CONTENT_TYPE, a.content_type)], a.body).into_response()
@@ -167,11 +168,6 @@ impl Answer {
 }
 
 impl Http {
-    /// Whether this address is a proxy that may speak for others.
-    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies.contains(&peer)
-    }
-
     /// The origin to allow, if it is on the list.
     pub(crate) fn allowed_origin<'o>(&self, origin: Option<&'o str>) -> Option<&'o str> {
         origin.filter(|o| self.cors_origins.iter().any(|a| a == "*" || a == o))
@@ -204,10 +200,6 @@ impl Http {
             }
         }
     }
-}
-
-fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get("x-forwarded-for")?.to_str().ok()?.split(',').next()?.trim().parse().ok()
 }
 
 /// Hands a conference request to the focus of another process.

@@ -306,10 +306,7 @@ impl Front {
         }
         self.metrics.socket_writes.inc();
         buf.advance(head.len);
-        let peer = match head.forwarded_for {
-            Some(a) if self.settings.trusted_proxies.contains(&peer) => a,
-            _ => peer,
-        };
+        let peer = head::origin(peer, head.forwarded_for.as_deref(), &self.settings.trusted_proxies);
         Some(NewConn {
             transport: socket,
             framing: NewFraming::WebSocket,

@@ -48,7 +48,7 @@ pub(super) async fn serve(
         }
         buf.advance(head.len);
         let body = buf.split_to(length).freeze();
-        let peer = head.forwarded_for.filter(|_| http.trusts(peer)).unwrap_or(peer);
+        let peer = head::origin(peer, head.forwarded_for.as_deref(), &http.trusted_proxies);
         let answer = http.conference_request(body, head.bearer.take(), peer).await;
         io.write_all(&write(&answer, http.allowed_origin(head.origin.as_deref()), head.close)).await?;
         if head.close {
