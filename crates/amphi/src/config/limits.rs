@@ -45,7 +45,7 @@ pub struct LimitsFile {
     pub unacked_stanzas: u32,
     /// Bytes that wait for one slow client; with more, it is disconnected.
     pub unsent_bytes: Size,
-    /// Bytes that wait for a link in memory; with more, the sender waits.
+    /// Bytes that wait for a link to another node; what is more is given up, and the peer is told everything anew later.
     pub link_bytes: Size,
     /// Percentage of a busy shard's time that broadcasts to audiences may take.
     pub fanout_share: u32,
