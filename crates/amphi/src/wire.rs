@@ -646,7 +646,13 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
         None => {
             targets.push((NodeId::Main, FocusTarget::Memory { node: "main".to_owned(), jid: jid(&c.auth_domain())? }));
         }
-        Some(address) => targets.push((NodeId::Main, tcp(f, &c.auth_domain(), address)?)),
+        Some(main) => {
+            let mut target = tcp(f, &c.auth_domain(), &main.address, main.fingerprint.as_ref())?;
+            if let FocusTarget::Tcp { config, .. } = &mut target {
+                config.require_certificate = main.fingerprint.is_some();
+            }
+            targets.push((NodeId::Main, target));
+        }
     }
     for v in &c.visitors.nodes {
         match &v.place {
@@ -654,8 +660,10 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
                 let jid = jid("auth.meet.jitsi")?;
                 targets.push((NodeId::vnode(&v.name), FocusTarget::Memory { node: v.name.clone(), jid }));
             }
-            WhereNode::Elsewhere { c2s: Some(address), .. } => {
-                targets.push((NodeId::vnode(&v.name), tcp(f, "auth.meet.jitsi", address)?));
+            WhereNode::Elsewhere { c2s: Some(address), s2s, .. } => {
+                // A stock node may show clients another certificate than servers, so this one is not insisted upon.
+                let target = tcp(f, "auth.meet.jitsi", address, s2s.fingerprint.as_ref())?;
+                targets.push((NodeId::vnode(&v.name), target));
             }
             WhereNode::Elsewhere { c2s: None, .. } => {}
         }
@@ -663,7 +671,7 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
     Ok(Some((config, targets)))
 }
 
-fn tcp(f: &Focus, domain: &str, address: &str) -> anyhow::Result<FocusTarget> {
+fn tcp(f: &Focus, domain: &str, address: &str, pin: Option<&String>) -> anyhow::Result<FocusTarget> {
     let password = f.password.obtain().context("password of the focus")?;
     let mut config = ClientConfig::new(
         domain,
@@ -672,6 +680,7 @@ fn tcp(f: &Focus, domain: &str, address: &str) -> anyhow::Result<FocusTarget> {
     config.resource = Some(f.user.clone());
     config.tls = amphi_xmpp::s2s::Tls::IfOffered;
     config.require_certificate = false;
+    config.pins.extend(pin.cloned());
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     config.plain_without_tls = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
     Ok(FocusTarget::Tcp { address: address.to_owned(), config: Box::new(config) })
