@@ -133,7 +133,7 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
                         links.refuse("s2s-closed");
                         tracing::info!(%peer, remote = core.remote(), condition = e.condition.as_str(), "Stream of a peer ended with an error.");
                     }
-                    session.take().map(|id| links.suspended.lock().remove(&id));
+                    // What the peer did not end, silence for instance, it may resume.
                     break 'stream;
                 }
                 IncomingOutput::Bidi | IncomingOutput::Resumed => {}
