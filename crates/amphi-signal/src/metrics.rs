@@ -95,6 +95,8 @@ pub(crate) struct Metrics {
     pub(crate) fanout_delay: Histogram,
     /// Connections with output that waits for its turn.
     pub(crate) fanout_pending: Gauge,
+    /// Connections whose handshake is not over.
+    pub(crate) handshakes: Gauge,
     /// Connections that wait for their handshake.
     pub(crate) handshakes_waiting: Gauge,
     /// Conference requests by outcome.
@@ -132,6 +134,7 @@ impl Metrics {
             link_queue: Family::default(),
             fanout_delay: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             fanout_pending: Gauge::default(),
+            handshakes: Gauge::default(),
             handshakes_waiting: Gauge::default(),
             conference_requests: Family::default(),
             queue_waiting: Gauge::default(),
@@ -159,6 +162,7 @@ impl Metrics {
         r.register("link_queue", "Stanzas waiting for a link", m.link_queue.clone());
         r.register("fanout_delay_seconds", "From broadcast to last write", m.fanout_delay.clone());
         r.register("fanout_pending", "Connections with output waiting for its turn", m.fanout_pending.clone());
+        r.register("handshakes", "Connections whose handshake is not over", m.handshakes.clone());
         r.register("handshakes_waiting", "Connections waiting for their handshake", m.handshakes_waiting.clone());
         r.register("conference_requests", "Conference requests by outcome", m.conference_requests.clone());
         r.register("queue_waiting", "People who wait until a meeting is live", m.queue_waiting.clone());

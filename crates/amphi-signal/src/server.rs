@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::addresses::{AddressLimit, Addresses};
 use crate::bosh;
 use crate::focus_task::{self, FocusHandle, FocusLink, SharedView};
-use crate::front::{self, Front, FrontSettings, Target, Turns};
+use crate::front::{self, Door, Front, FrontSettings, Target, Turns};
 use crate::hosts::{Host, HostAuth};
 use crate::http::{self, FocusAt, Health, Http};
 use crate::hub_task;
@@ -261,6 +261,13 @@ impl Server {
             order.push(node);
         }
         let mut tasks = Vec::new();
+        // One bound for whoever has not logged in, whatever door it comes through.
+        let of_front = settings.front.as_ref().map(|f| f.settings.clone()).unwrap_or_default();
+        let door = Door {
+            addresses: Arc::new(Addresses::new(settings.addresses)),
+            turns: Turns::new(&of_front, metrics.clone()),
+            metrics: metrics.clone(),
+        };
         // Rooms begin to speak before the queue listens; what they say waits here.
         let main_node = order.iter().find(|n| n.rooms.main().is_some()).cloned();
         let (news, news_rx) = mpsc::unbounded_channel();
@@ -278,12 +285,12 @@ impl Server {
             let links = Links::start(node, n.links.clone(), &here, Some(tls.clone()));
             if let Some(addr) = n.links.listen {
                 let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
-                tasks.push(tokio::spawn(links.clone().serve(listener)).abort_handle());
+                tasks.push(tokio::spawn(links.clone().serve(listener, door.clone())).abort_handle());
             }
             links.open(&n.rooms.host);
             if let Some(addr) = n.c2s {
                 let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
-                tasks.push(tokio::spawn(serve_c2s(listener, node.clone(), n.secure_interfaces.clone())).abort_handle());
+                tasks.push(tokio::spawn(serve_c2s(listener, node.clone(), n.secure_interfaces.clone(), door.clone())).abort_handle());
             }
         }
         if !tls.is_ephemeral() {
@@ -388,8 +395,7 @@ impl Server {
                 app: app.clone(),
                 tls: f.tls.then(|| front_tls.clone()),
                 metrics: metrics.clone(),
-                addresses: Arc::new(Addresses::new(settings.addresses)),
-                turns: Turns::new(&f.settings, metrics.clone()),
+                door,
                 visitors: queue,
                 settings: f.settings,
             });
@@ -547,10 +553,11 @@ async fn start_hubs(n: &NodeSettings, node: &Arc<Node>) {
 }
 
 /// Accepts client streams over TCP.
-async fn serve_c2s(listener: TcpListener, node: Arc<Node>, secure: Vec<IpAddr>) {
+async fn serve_c2s(listener: TcpListener, node: Arc<Node>, secure: Vec<IpAddr>, door: Door) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
+                let Some(place) = door.enter(peer.ip()) else { continue };
                 let _ = socket.set_nodelay(true);
                 let trusted = socket.local_addr().is_ok_and(|a| secure.contains(&a.ip()));
                 let Ok(socket) = socket.into_std() else { continue };
@@ -562,7 +569,7 @@ async fn serve_c2s(listener: TcpListener, node: Arc<Node>, secure: Vec<IpAddr>) 
                     early: BytesMut::new(),
                     node: node.clone(),
                     params: UrlParams::default(),
-                    place: None,
+                    place: Some(place),
                     peer: peer.ip(),
                 })))
                 .await;

@@ -222,12 +222,28 @@ fn rooms_elsewhere(a: &Amphi, others: &Innocents) {
 
 /// Sockets that say nothing keep nobody out.
 fn silent_crowd(a: &Amphi) {
-    let crowd: Vec<_> = (0..200).map(|_| connect(a.front)).collect();
+    let crowd: Vec<_> = (0..60).map(|_| connect(a.front)).collect();
     let begin = Instant::now();
     Person::login(a, "ida", ROOM).leave();
     // They would have been served first, four at a time until their time was over.
     assert!(begin.elapsed() < PATIENCE);
     drop(crowd);
+}
+
+/// Strangers at the doors of services and servers are counted like those at the front.
+fn strangers(a: &Amphi) {
+    for port in [a.c2s, a.s2s] {
+        let refused = || metric(a, "amphi_refused_total{reason=\"front-queue-full\"}");
+        let before = refused();
+        let mut crowd = Vec::new();
+        let end = Instant::now() + PATIENCE;
+        while refused() == before {
+            assert!(Instant::now() < end, "{port} takes any number");
+            crowd.extend((0..50).map(|_| connect(port)));
+        }
+        drop(crowd);
+        wait_until("gone", || metric(a, "amphi_handshakes ") == 0);
+    }
 }
 
 // ---- readers that do not read ----------------------------------------------------------------------------------------
@@ -726,6 +742,8 @@ fn what_one_peer_uses_is_bounded() {
         "limits.resume_time=60s",
         "limits.unacked_stanzas=40",
         "limits.handshakes=4",
+        "limits.handshakes_waiting=100",
+        "links=s2s",
         "limits.client_rate=16KiB",
         "limits.bosh_sessions=5",
         "log.level=error",
@@ -733,6 +751,7 @@ fn what_one_peer_uses_is_bounded() {
     let mut all = Attacks::on(&mut a);
     all.attack("hibernated queue", &mut hibernated_queue);
     all.attack("silent crowd", &mut |a, _| silent_crowd(a));
+    all.attack("strangers", &mut |a, _| strangers(a));
     all.attack("BOSH without login", &mut |a, _| bosh_without_login(a));
     all.attack("BOSH too fast", &mut |a, _| bosh_too_fast(a));
     // Last: its sessions stay.

@@ -22,7 +22,6 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::addresses::Addresses;
 use crate::http::Http;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -31,7 +30,7 @@ use crate::shard::{NewConn, NewFraming, Shard, ShardMsg, Shards};
 use crate::tls::ServerTls;
 use crate::transport::{RawTransport, Transport};
 use head::{Head, Prefixed};
-pub(crate) use turns::{Place, Turns};
+pub(crate) use turns::{Door, Place, Turns};
 
 /// Where a node's clients are served.
 #[derive(Clone)]
@@ -88,8 +87,7 @@ pub(crate) struct Front {
     pub(crate) app: Arc<Http>,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) addresses: Arc<Addresses>,
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) door: Door,
     pub(crate) visitors: Option<Arc<Queue>>,
 }
 
@@ -116,11 +114,7 @@ impl Front {
     async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, IpAddr, Place)> {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                if !self.addresses.admit(peer.ip()) {
-                    self.metrics.refuse("address-rate");
-                    return None;
-                }
-                let place = self.turns.enter(peer.ip())?;
+                let place = self.door.enter(peer.ip())?;
                 let _ = socket.set_nodelay(true);
                 Some((socket, peer.ip(), place))
             }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::FrontSettings;
-use crate::addresses::Shares;
+use crate::addresses::{Addresses, Shares};
 use crate::metrics::Metrics;
 
 /// Places and turns of a front.
@@ -22,6 +22,25 @@ pub(crate) struct Turns {
     turns_of: Shares,
     time: Duration,
     metrics: Arc<Metrics>,
+}
+
+/// What new connections pass, on every address that anybody may connect to.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Door {
+    /// A place for a new connection, unless there are too many, or too many from its address.
+    pub(crate) fn enter(&self, peer: IpAddr) -> Option<Place> {
+        if !self.addresses.admit(peer) {
+            self.metrics.refuse("address-rate");
+            return None;
+        }
+        self.turns.enter(peer)
+    }
 }
 
 /// A permit of everybody, and one of the address.
@@ -49,6 +68,7 @@ impl Turns {
             self.metrics.refuse("front-queue-full");
             return None;
         };
+        self.metrics.handshakes.inc();
         Some(Place { turns: self.clone(), peer, _place: (all, own), turn: None })
     }
 }
@@ -59,6 +79,12 @@ pub(crate) struct Place {
     peer: IpAddr,
     _place: Permit,
     turn: Option<Permit>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.turns.metrics.handshakes.dec();
+    }
 }
 
 impl Place {
@@ -129,7 +155,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_peer_keeps_neither_its_turn_nor_those_of_other_addresses() {
         let t = turns(2);
-        let (mut slow, mut next, mut other) = (t.enter(host(1)).unwrap(), t.enter(host(1)).unwrap(), t.enter(host(2)).unwrap());
+        let (mut slow, mut next, mut other) =
+            (t.enter(host(1)).unwrap(), t.enter(host(1)).unwrap(), t.enter(host(2)).unwrap());
         slow.turn().await;
         let begin = tokio::time::Instant::now();
         // Its address has no further turn, another one has.

@@ -21,6 +21,7 @@ use amphi_xmpp::s2s::{DialbackSecret, Pair, VerifyRequest};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::front::Door;
 use crate::metrics::LinkLabel;
 use crate::node::Node;
 use crate::tls::ServerTls;
@@ -153,12 +154,13 @@ impl Links {
     }
 
     /// Accepts streams of peers until the listener fails.
-    pub(crate) async fn serve(self: Arc<Self>, listener: tokio::net::TcpListener) {
+    pub(crate) async fn serve(self: Arc<Self>, listener: tokio::net::TcpListener, door: Door) {
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
+                    let Some(place) = door.enter(peer.ip()) else { continue };
                     let _ = socket.set_nodelay(true);
-                    tokio::spawn(incoming::run(self.clone(), socket, peer));
+                    tokio::spawn(incoming::run(self.clone(), socket, peer, place));
                 }
                 Err(e) => {
                     tracing::warn!(error = %e, "Accepting a stream between servers failed.");
