@@ -57,7 +57,7 @@ pub(crate) async fn handle(State(http): State<Arc<Http>>, peer: Option<Extension
     let gate = &http.bosh;
     let uri = request.uri().clone();
     let headers = request.headers().clone();
-    let Ok(bytes) = axum::body::to_bytes(request.into_body(), gate.config.limits.bytes + 4096).await else {
+    let Ok(bytes) = http.body(request, gate.config.limits.bytes + 4096).await else {
         return answer(terminate_body(BoshCondition::PolicyViolation));
     };
     let mut params = UrlParams::parse(uri.query().unwrap_or(""));

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use amphi_focus::ConferenceRequest;
 use axum::Router;
@@ -37,6 +38,8 @@ pub(crate) struct Http {
     pub(crate) cors_origins: Vec<String>,
     pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) request_bytes: usize,
+    /// How long a request's body may take.
+    pub(crate) body_time: Duration,
     pub(crate) bosh: bosh::Gate,
     pub(crate) name: String,
 }
@@ -138,8 +141,9 @@ async fn conference_request(
     if method != Method::POST {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST, OPTIONS")]).into_response();
     }
-    let Ok(body) = axum::body::to_bytes(request.into_body(), http.request_bytes).await else {
-        return (StatusCode::PAYLOAD_TOO_LARGE, "Bad request: body too large").into_response();
+    let body = match http.body(request, http.request_bytes).await {
+        Ok(b) => b,
+        Err(refused) => return refused,
     };
     let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(head::bearer);
     let peer = peer.map_or(IpAddr::from([127, 0, 0, 1]), |p| p.0.0);
@@ -168,6 +172,15 @@ impl Answer {
 }
 
 impl Http {
+    /// A request's body, within bounds of size and time.
+    pub(crate) async fn body(&self, request: Request, most: usize) -> Result<Bytes, Response> {
+        match tokio::time::timeout(self.body_time, axum::body::to_bytes(request.into_body(), most)).await {
+            Ok(Ok(b)) => Ok(b),
+            Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "Bad request: body too large").into_response()),
+            Err(_) => Err((StatusCode::REQUEST_TIMEOUT, [(header::CONNECTION, "close")]).into_response()),
+        }
+    }
+
     /// The origin to allow, if it is on the list.
     pub(crate) fn allowed_origin<'o>(&self, origin: Option<&'o str>) -> Option<&'o str> {
         origin.filter(|o| self.cors_origins.iter().any(|a| a == "*" || a == o))

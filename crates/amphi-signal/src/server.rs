@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::addresses::{AddressLimit, Addresses};
+use crate::addresses::{AddressLimit, Addresses, Shares};
 use crate::bosh;
 use crate::focus_task::{self, FocusHandle, FocusLink, SharedView};
 use crate::front::{self, Door, Front, FrontSettings, Target, Turns};
@@ -290,7 +290,10 @@ impl Server {
             links.open(&n.rooms.host);
             if let Some(addr) = n.c2s {
                 let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
-                tasks.push(tokio::spawn(serve_c2s(listener, node.clone(), n.secure_interfaces.clone(), door.clone())).abort_handle());
+                tasks.push(
+                    tokio::spawn(serve_c2s(listener, node.clone(), n.secure_interfaces.clone(), door.clone()))
+                        .abort_handle(),
+                );
             }
         }
         if !tls.is_ephemeral() {
@@ -373,6 +376,7 @@ impl Server {
             cors_origins: settings.cors_origins,
             trusted_proxies: settings.front.as_ref().map(|f| f.settings.trusted_proxies.clone()).unwrap_or_default(),
             request_bytes: 64 * 1024,
+            body_time: settings.shard.negotiation_timeout,
             bosh: bosh::Gate {
                 main: main.clone(),
                 vnodes: vnodes.clone(),
@@ -396,6 +400,8 @@ impl Server {
                 tls: f.tls.then(|| front_tls.clone()),
                 metrics: metrics.clone(),
                 door,
+                http: Arc::new(Semaphore::new(f.settings.http.min(Semaphore::MAX_PERMITS))),
+                http_of: Shares::new(f.settings.http_per_address),
                 visitors: queue,
                 settings: f.settings,
             });

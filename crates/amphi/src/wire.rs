@@ -281,6 +281,8 @@ fn front(c: &Config) -> anyhow::Result<Option<FrontServer>> {
             turn_time: c.limits.handshake_turn.0,
             waiting: c.limits.handshakes_waiting as usize,
             waiting_per_address: c.limits.handshakes_waiting_per_address as usize,
+            http: c.limits.http_connections as usize,
+            http_per_address: c.limits.http_connections_per_address as usize,
             head_timeout: c.limits.login_time.0,
             trusted_proxies: c.listen.trusted_proxies.clone(),
         },

@@ -207,7 +207,9 @@ fn unknown_promotions(a: &Amphi) {
 /// login at a visitor node opens no room of the stage.
 fn rooms_elsewhere(a: &Amphi, others: &Innocents) {
     let join = |to: &str| {
-        format!("<presence xmlns='jabber:client' id='p' to='{to}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+        format!(
+            "<presence xmlns='jabber:client' id='p' to='{to}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+        )
     };
     let mut p = attacker(a);
     p.send(&join(&format!("talk@conference.v1.meet.jitsi/{}", others.ana.nick())));
@@ -330,6 +332,41 @@ fn slow_head(a: &Amphi) {
             }
         }
     }
+}
+
+/// A body that comes byte by byte, and a second head that is never finished, on connections that were useful before.
+fn slow_requests(a: &Amphi) {
+    let body = r#"{"room":"@@"}"#;
+    let head = format!("POST /conference-request/v1 HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let dribble = |s: &mut std::net::TcpStream, what: &str| {
+        s.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let end = Instant::now() + PATIENCE;
+        let mut buf = [0; 512];
+        loop {
+            assert!(Instant::now() < end, "{what} may take for ever");
+            if s.write_all(b" ").is_err() {
+                return;
+            }
+            match s.read(&mut buf) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let mut s = connect(a.front);
+    s.write_all(head.replace(&format!("{}\r\n\r\n", body.len()), "15000\r\n\r\n").as_bytes()).unwrap();
+    dribble(&mut s, "a body");
+    let mut s = connect(a.front);
+    s.write_all(b"POST /http-bind HTTP/1.1\r\nhost: x\r\ncontent-length: 15000\r\n\r\n").unwrap();
+    dribble(&mut s, "the body of BOSH");
+    let mut s = connect(a.front);
+    s.write_all([&head, body].concat().as_bytes()).unwrap();
+    let mut byte = [0];
+    s.read_exact(&mut byte).unwrap();
+    s.write_all(b"POST /conference-request/v1 HTTP/1.1\r\nhost:").unwrap();
+    dribble(&mut s, "a second head");
 }
 
 fn long_head(a: &Amphi) {
@@ -469,7 +506,10 @@ fn bosh_too_fast(a: &Amphi) {
     let (sid, rid) = bosh_login(a).unwrap();
     let slowed = || metric(a, "amphi_refused_total{reason=\"read-rate\"}");
     let before = slowed();
-    let line = format!("<message xmlns='jabber:client' to='nobody@localhost/x'><body>{}</body></message>", "z".repeat(40 * 1024));
+    let line = format!(
+        "<message xmlns='jabber:client' to='nobody@localhost/x'><body>{}</body></message>",
+        "z".repeat(40 * 1024)
+    );
     for n in 0..3 {
         bosh(a, &bosh_body(&sid, rid + n, "", &line));
     }
@@ -643,10 +683,14 @@ fn hibernated_queue(a: &Amphi, others: &mut Innocents) {
         assert!(Instant::now() < end, "the stream is never given up");
         for n in 0..20 {
             let id = format!("h{n}");
-            others.bo.send(&format!("<message xmlns='jabber:client' id='{id}' to='{}'><body>hello</body></message>", p.jid));
+            others
+                .bo
+                .send(&format!("<message xmlns='jabber:client' id='{id}' to='{}'><body>hello</body></message>", p.jid));
         }
         // What says that there is nobody comes before the answer to this.
-        others.bo.send("<iq xmlns='jabber:client' type='get' id='sync' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+        others
+            .bo
+            .send("<iq xmlns='jabber:client' type='get' id='sync' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
         others.bo.answer("sync");
     }
     others.bo.inbox.clear();
@@ -723,6 +767,7 @@ fn bad_input_hurts_its_sender_alone() {
     attack("garbage", &mut |a, _| garbage_on_every_port(a));
     attack("half open", &mut |a, _| half_open(a));
     attack("slow head", &mut |a, _| slow_head(a));
+    attack("slow requests", &mut |a, _| slow_requests(a));
     attack("long head", &mut |a, _| long_head(a));
     attack("bad frames", &mut |a, _| bad_frames(a));
     attack("huge bodies", &mut |a, _| huge_bodies(a));

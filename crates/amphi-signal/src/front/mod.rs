@@ -21,7 +21,9 @@ use amphi_xmpp::c2s::UrlParams;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
+use crate::addresses::Shares;
 use crate::http::Http;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -54,6 +56,10 @@ pub struct FrontSettings {
     pub waiting: usize,
     /// Those of one address.
     pub waiting_per_address: usize,
+    /// Connections for HTTP; further ones are told to come back.
+    pub http: usize,
+    /// Those of one address.
+    pub http_per_address: usize,
     /// How long a connection may take to send its first request.
     pub head_timeout: Duration,
     /// Header in which the proxy tells the region of the user.
@@ -70,6 +76,8 @@ impl Default for FrontSettings {
             turn_time: Duration::from_secs(3),
             waiting: 16 * 1024,
             waiting_per_address: 4 * 1024,
+            http: 100_000,
+            http_per_address: 10_000,
             head_timeout: Duration::from_secs(30),
             region_header: "x_proxy_region".to_owned(),
             trusted_proxies: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)],
@@ -88,6 +96,9 @@ pub(crate) struct Front {
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) door: Door,
+    /// Places for connections that are no WebSockets.
+    pub(crate) http: Arc<Semaphore>,
+    pub(crate) http_of: Shares,
     pub(crate) visitors: Option<Arc<Queue>>,
 }
 
@@ -319,6 +330,12 @@ impl Front {
         head: Head,
         mut buf: BytesMut,
     ) {
+        let (Ok(_of), Ok(_place)) = (self.http_of.try_acquire(peer), self.http.clone().try_acquire_owned()) else {
+            self.metrics.refuse("http-full");
+            let full = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = tokio::time::timeout(Duration::from_secs(5), io.write_all(full)).await;
+            return;
+        };
         let time = self.settings.head_timeout;
         if request::fits(&head, self.app.request_bytes) {
             match request::serve(&mut io, &self.app, peer, head, buf, time).await {

@@ -31,6 +31,10 @@ pub struct LimitsFile {
     pub handshakes_waiting: u32,
     /// Those of one address, this machine exempt.
     pub handshakes_waiting_per_address: u32,
+    /// Connections of the front for HTTP, without WebSockets; further ones are told to come back.
+    pub http_connections: u32,
+    /// Those of one address, this machine exempt.
+    pub http_connections_per_address: u32,
     /// BOSH sessions at one time; whoever wants one more is told to come back.
     pub bosh_sessions: u32,
     /// Those of them that are not logged in.
@@ -85,6 +89,8 @@ impl Default for LimitsFile {
             handshake_turn: Span::seconds(3),
             handshakes_waiting: 16_384,
             handshakes_waiting_per_address: 4096,
+            http_connections: 100_000,
+            http_connections_per_address: 10_000,
             bosh_sessions: 10_000,
             bosh_logins: 1000,
             login_time: Span::seconds(30),
