@@ -70,7 +70,11 @@ pub(crate) async fn handle(State(http): State<Arc<Http>>, peer: Option<Extension
     };
     let node = match target {
         Some(Target::Here(n)) => n.clone(),
-        Some(Target::There(addr)) => return forward(addr, &uri.to_string(), &headers, bytes).await,
+        Some(Target::There(addr)) => {
+            // A session holds a request for as long as it was asked to.
+            let most = gate.config.wait + Duration::from_secs(10);
+            return forward(addr, &uri.to_string(), &headers, bytes, most).await;
+        }
         None => return answer(terminate_body(BoshCondition::HostUnknown)),
     };
     let Ok(body) = Stanza::parse(bytes, &gate.config.limits) else {
@@ -107,7 +111,7 @@ async fn ask(tx: &mpsc::Sender<Asked>, body: Stanza) -> Response {
     }
 }
 
-async fn forward(host: &str, path: &str, headers: &HeaderMap, body: Bytes) -> Response {
+async fn forward(host: &str, path: &str, headers: &HeaderMap, body: Bytes, most: Duration) -> Response {
     let mut req =
         hyper::Request::post(path).header(header::HOST, host).header(header::CONTENT_TYPE, "text/xml; charset=utf-8");
     for name in ["authorization", "user-agent", "x-forwarded-for"] {
@@ -118,7 +122,7 @@ async fn forward(host: &str, path: &str, headers: &HeaderMap, body: Bytes) -> Re
     let Ok(req) = req.body(http_body_util::Full::new(body)) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    match crate::http::call(host, req).await {
+    match crate::http::call(host, req, most).await {
         Ok((status, _, bytes)) => (status, [(header::CONTENT_TYPE, "text/xml; charset=utf-8")], bytes).into_response(),
         Err(_) => StatusCode::BAD_GATEWAY.into_response(),
     }
@@ -134,7 +138,8 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
     let place = gate.places[0].clone().try_acquire_owned();
     let (Ok(place), Ok(login)) = (place, gate.places[1].clone().try_acquire_owned()) else {
         gate.metrics.refuse("bosh-full");
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "30")], "Too many BOSH sessions").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "30")], "Too many BOSH sessions")
+            .into_response();
     };
     let (tx, rx) = mpsc::channel(16);
     gate.sessions.lock().insert(sid.clone(), tx);

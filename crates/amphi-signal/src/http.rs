@@ -226,7 +226,7 @@ async fn forward(base: &str, body: Bytes, bearer: Option<String>, peer: IpAddr) 
         req = req.header(header::AUTHORIZATION, format!("Bearer {b}"));
     }
     let Ok(req) = req.body(http_body_util::Full::new(body)) else { return Answer::text(500, "Internal error") };
-    match call(host, req).await {
+    match call(host, req, FOCUS_TIME).await {
         Ok((StatusCode::OK, _, bytes)) => Answer::json(bytes),
         Ok((status, _, bytes)) => Answer::text(status.as_u16(), bytes),
         Err(e) => {
@@ -236,8 +236,19 @@ async fn forward(base: &str, body: Bytes, bearer: Option<String>, peer: IpAddr) 
     }
 }
 
-/// One HTTP request to another process.
+/// How long the focus of another process may take for a conference request, which it may hold back for a while.
+const FOCUS_TIME: Duration = Duration::from_secs(30);
+
+/// One HTTP request to another process, which has `most` to answer.
 pub(crate) async fn call(
+    host: &str,
+    req: hyper::Request<http_body_util::Full<Bytes>>,
+    most: Duration,
+) -> Result<(StatusCode, HeaderMap, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    tokio::time::timeout(most, answer(host, req)).await.map_err(|_| "no answer in time")?
+}
+
+async fn answer(
     host: &str,
     req: hyper::Request<http_body_util::Full<Bytes>>,
 ) -> Result<(StatusCode, HeaderMap, Bytes), Box<dyn std::error::Error + Send + Sync>> {
@@ -267,4 +278,19 @@ async fn cors(State(http): State<Arc<Http>>, request: Request, next: Next) -> Re
         h.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_does_not_answer_is_not_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let (begin, peer) = (tokio::time::Instant::now(), IpAddr::from([127, 0, 0, 1]));
+        let answer = forward(&format!("http://{host}"), Bytes::from_static(b"{}"), None, peer).await;
+        assert_eq!(answer.status, 502);
+        assert_eq!(begin.elapsed().as_secs(), FOCUS_TIME.as_secs());
+    }
 }

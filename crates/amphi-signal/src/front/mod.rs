@@ -139,7 +139,13 @@ impl Front {
         }
     }
 
-    async fn plain_connection(self: Arc<Self>, shard: Rc<Shard>, mut socket: TcpStream, peer: IpAddr, mut place: Place) {
+    async fn plain_connection(
+        self: Arc<Self>,
+        shard: Rc<Shard>,
+        mut socket: TcpStream,
+        peer: IpAddr,
+        mut place: Place,
+    ) {
         let head = head::read(&mut socket, &self.settings.region_header);
         let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
         if let Some(endpoint) = self.queue_endpoint(&head) {
@@ -439,7 +445,7 @@ impl Socket {
 
 /// Copies bytes both ways between a client and another front; `sent` is what the client has said already.
 async fn tunnel(socket: Socket, to: &str, sent: &[u8]) -> io::Result<()> {
-    let mut upstream = TcpStream::connect(to).await?;
+    let mut upstream = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect(to)).await??;
     upstream.set_nodelay(true)?;
     upstream.write_all(sent).await?;
     match socket {
