@@ -624,6 +624,8 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
     config.vnode_lost_after = f.vnode_lost_after;
     config.limits.conferences = c.limits.conferences as usize;
     config.limits.admissions_per_second = c.limits.admissions_per_second;
+    config.limits.seats_per_peer = c.limits.seats_per_address as usize;
+    config.limits.shared_peers.clone_from(&c.listen.trusted_proxies);
     config.limits.admission_burst = c.limits.admission_burst;
     config.limits.request_bytes = c.limits.request_size.0 as usize;
     config.auto_owner = f.auto_owner;

@@ -72,6 +72,9 @@ pub struct LimitsFile {
     pub admissions_per_second: u32,
     /// Conference requests admitted at once after a quiet time.
     pub admission_burst: u32,
+    /// Seats on stage that conference requests of one address may hold in one conference before anybody sits down; further ones
+    /// are sent to the audience, or told to come back. 0: no bound. This machine and `listen.trusted_proxies` are exempt.
+    pub seats_per_address: u32,
     /// Largest body of a conference request.
     pub request_size: Size,
 }
@@ -109,6 +112,7 @@ impl Default for LimitsFile {
             conferences: 10_000,
             admissions_per_second: 400,
             admission_burst: 400,
+            seats_per_address: 50,
             request_size: Size::kib(16),
         }
     }
