@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::addresses::{AddressLimit, Addresses, Shares};
+use crate::addresses::{AddressLimit, Addresses, Exempt, Shares};
 use crate::bosh;
 use crate::focus_task::{self, FocusHandle, FocusLink, SharedView};
 use crate::front::{self, Door, Front, FrontSettings, Target, Turns};
@@ -264,7 +264,7 @@ impl Server {
         // One bound for whoever has not logged in, whatever door it comes through.
         let of_front = settings.front.as_ref().map(|f| f.settings.clone()).unwrap_or_default();
         let door = Door {
-            addresses: Arc::new(Addresses::new(settings.addresses)),
+            addresses: Arc::new(Addresses::new(settings.addresses, Exempt::new(&of_front.trusted_proxies))),
             turns: Turns::new(&of_front, metrics.clone()),
             metrics: metrics.clone(),
         };
@@ -401,7 +401,7 @@ impl Server {
                 metrics: metrics.clone(),
                 door,
                 http: Arc::new(Semaphore::new(f.settings.http.min(Semaphore::MAX_PERMITS))),
-                http_of: Shares::new(f.settings.http_per_address),
+                http_of: Shares::new(f.settings.http_per_address, Exempt::new(&f.settings.trusted_proxies)),
                 visitors: queue,
                 settings: f.settings,
             });

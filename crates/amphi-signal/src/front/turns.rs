@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::FrontSettings;
-use crate::addresses::{Addresses, Shares};
+use crate::addresses::{Addresses, Exempt, Shares};
 use crate::metrics::Metrics;
 
 /// Places and turns of a front.
@@ -48,11 +48,12 @@ type Permit = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 impl Turns {
     pub(crate) fn new(s: &FrontSettings, metrics: Arc<Metrics>) -> Arc<Self> {
+        let exempt = Exempt::new(&s.trusted_proxies);
         Arc::new(Self {
             places: Arc::new(Semaphore::new(s.waiting)),
-            places_of: Shares::new(s.waiting_per_address),
+            places_of: Shares::new(s.waiting_per_address, exempt.clone()),
             turns: Arc::new(Semaphore::new(s.handshakes)),
-            turns_of: Shares::new(s.handshakes_per_address),
+            turns_of: Shares::new(s.handshakes_per_address, exempt),
             time: s.turn_time,
             metrics,
         })
@@ -132,6 +133,7 @@ mod tests {
             handshakes_per_address: 1,
             waiting: 4,
             waiting_per_address: 3,
+            trusted_proxies: vec![host(9)],
             ..FrontSettings::default()
         };
         Turns::new(&settings, Metrics::register(&mut Registry::default()))
@@ -150,6 +152,9 @@ mod tests {
         assert_eq!(others.len(), 1);
         mine.pop();
         assert!(t.enter(host(2)).is_some());
+        drop((mine, others));
+        let proxied: Vec<Place> = (0..5).filter_map(|_| t.enter(host(9))).collect();
+        assert_eq!(proxied.len(), 4, "a proxy speaks for many");
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,23 +17,23 @@ pub struct LimitsFile {
     /// Bytes a second that a client stream is read at, twice as many in a burst; more waits in its socket.
     pub client_rate: Size,
     /// New client streams a second from one address, after a burst of `connect_burst_per_address`; further ones are refused. A
-    /// campus or a carrier may stand behind one address, so keep it generous. This machine itself is exempt.
+    /// campus or a carrier may stand behind one address, so keep it generous. This machine and `listen.trusted_proxies` are exempt.
     pub connects_per_address: u32,
     /// New client streams that one address may open at once.
     pub connect_burst_per_address: u32,
     /// TLS handshakes and logins that run at the same time; further ones wait.
     pub handshakes: u32,
-    /// Those of one address, this machine exempt.
+    /// Those of one address, this machine and `listen.trusted_proxies` exempt.
     pub handshakes_per_address: u32,
     /// How long a handshake counts as one that runs; a slower one goes on, and the next has its turn.
     pub handshake_turn: Span,
     /// Connections whose handshake is not over, those included that have sent nothing yet; further ones are closed.
     pub handshakes_waiting: u32,
-    /// Those of one address, this machine exempt.
+    /// Those of one address, this machine and `listen.trusted_proxies` exempt.
     pub handshakes_waiting_per_address: u32,
     /// Connections of the front for HTTP, without WebSockets; further ones are told to come back.
     pub http_connections: u32,
-    /// Those of one address, this machine exempt.
+    /// Those of one address, this machine and `listen.trusted_proxies` exempt.
     pub http_connections_per_address: u32,
     /// BOSH sessions at one time; whoever wants one more is told to come back.
     pub bosh_sessions: u32,
