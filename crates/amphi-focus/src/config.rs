@@ -1,6 +1,7 @@
 //! What an operator may set. Defaults are those of a deployment with one main node; durations come from
 //! `spec/focus.md` 3.1 and 9 unless the field says why not.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use amphi_stanza::Jid;
@@ -73,6 +74,8 @@ pub struct Limits {
     pub auth_sessions: usize,
     /// Unused seats that requests from one address may hold in one conference; 0 is no limit.
     pub seats_per_peer: usize,
+    /// Addresses that stand for many people, such as proxies: neither they nor this machine are bounded as one peer.
+    pub shared_peers: Vec<IpAddr>,
     /// Bytes of a conference request's JSON body; the HTTP layer reads no more.
     pub request_bytes: usize,
     /// Conference requests admitted per second over all rooms.
@@ -92,12 +95,20 @@ impl Default for Limits {
             members: 200_000,
             recent_members: 1_024,
             auth_sessions: 50_000,
-            seats_per_peer: 0,
+            seats_per_peer: 50,
+            shared_peers: Vec::new(),
             request_bytes: 16 * 1024,
             admissions_per_second: 400,
             admission_burst: 400,
             admission_wait: Duration::from_secs(5),
         }
+    }
+}
+
+impl Limits {
+    /// The address that a request counts for, if it stands for one peer.
+    pub(crate) fn one_peer(&self, peer: Option<IpAddr>) -> Option<IpAddr> {
+        peer.filter(|p| !p.is_loopback() && !self.shared_peers.contains(p))
     }
 }
 

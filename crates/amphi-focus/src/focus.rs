@@ -457,7 +457,8 @@ impl Focus {
             self.core.decided(&w, Place::Wait, NOT_LIVE, None);
             return self.core.reply(w.reply, Ok(w.answer));
         }
-        if let Some(w) = self.pace.push(now, w) {
+        let peer = self.core.config.limits.one_peer(w.peer);
+        if let Err(w) = self.pace.push(now, w, peer) {
             self.core.defer(w);
         }
     }

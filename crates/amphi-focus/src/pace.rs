@@ -1,7 +1,8 @@
 //! The speed at which conference requests are admitted: a token bucket and a short queue. What would wait too long is
-//! told to come back, so a storm is spread over time instead of being dropped.
+//! told to come back, so a storm is spread over time instead of being dropped. One address fills no more than half of the queue.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::Limits;
@@ -14,7 +15,9 @@ pub(crate) struct Pace {
     wait: Duration,
     tokens: f64,
     filled: Option<Instant>,
-    queue: VecDeque<(Instant, Waiting)>,
+    queue: VecDeque<(Instant, Waiting, Option<IpAddr>)>,
+    /// How many of them are from each address.
+    peers: HashMap<IpAddr, usize>,
 }
 
 impl Pace {
@@ -27,18 +30,41 @@ impl Pace {
             tokens: burst,
             filled: None,
             queue: VecDeque::new(),
+            peers: HashMap::new(),
         }
     }
 
     /// Takes a request in; gives it back if it would have to wait too long.
-    pub(crate) fn push(&mut self, now: Instant, w: Waiting) -> Option<Waiting> {
+    /// `peer`: the address that it counts for.
+    pub(crate) fn push(&mut self, now: Instant, w: Waiting, peer: Option<IpAddr>) -> Result<(), Waiting> {
         // What the bucket holds does not have to wait.
-        let ahead = self.queue.len() as f64 - self.tokens.max(0.0);
-        if ahead >= self.rate * self.wait.as_secs_f64() {
-            return Some(w);
+        let tokens = self.tokens.max(0.0);
+        let most = self.rate * self.wait.as_secs_f64();
+        if self.queue.len() as f64 - tokens >= most {
+            return Err(w);
         }
-        self.queue.push_back((now, w));
-        None
+        if let Some(p) = peer {
+            let of_peer = self.peers.entry(p).or_default();
+            if *of_peer as f64 - tokens >= (most / 2.0).max(1.0) {
+                return Err(w);
+            }
+            *of_peer += 1;
+        }
+        self.queue.push_back((now, w, peer));
+        Ok(())
+    }
+
+    fn front(&mut self) -> Option<Waiting> {
+        let (_, w, peer) = self.queue.pop_front()?;
+        if let Some(p) = peer
+            && let Some(n) = self.peers.get_mut(&p)
+        {
+            *n -= 1;
+            if *n == 0 {
+                self.peers.remove(&p);
+            }
+        }
+        Some(w)
     }
 
     /// The next request whose turn it is.
@@ -50,18 +76,18 @@ impl Pace {
             return None;
         }
         self.tokens -= 1.0;
-        self.queue.pop_front().map(|(_, w)| w)
+        self.front()
     }
 
     /// The next request that has waited too long; for times when nobody can be admitted.
     pub(crate) fn overdue(&mut self, now: Instant) -> Option<Waiting> {
-        let (at, _) = self.queue.front()?;
-        if *at + self.wait > now { None } else { self.queue.pop_front().map(|(_, w)| w) }
+        let (at, ..) = self.queue.front()?;
+        if *at + self.wait > now { None } else { self.front() }
     }
 
     /// When the next request is due: by the rate, or by its patience when `blocked`.
     pub(crate) fn deadline(&self, blocked: bool) -> Option<Instant> {
-        let (at, _) = self.queue.front()?;
+        let (at, ..) = self.queue.front()?;
         if blocked {
             return Some(*at + self.wait);
         }

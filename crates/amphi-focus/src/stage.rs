@@ -129,8 +129,9 @@ impl Conference {
     }
 
     fn peer_exhausted(&self, core: &Core, w: &Waiting) -> bool {
-        let max = core.config.limits.seats_per_peer;
-        max > 0 && w.peer.is_some_and(|p| self.stage.ledger.of_peer(p) >= max)
+        let limits = &core.config.limits;
+        let max = limits.seats_per_peer;
+        max > 0 && limits.one_peer(w.peer).is_some_and(|p| self.stage.ledger.of_peer(p) >= max)
     }
 
     /// The focus judges.

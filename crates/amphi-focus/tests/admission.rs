@@ -337,6 +337,25 @@ fn one_address_cannot_hold_the_whole_stage_when_that_is_limited() {
 }
 
 #[test]
+fn one_address_leaves_half_of_the_queue_to_others() {
+    let mut c = config(1);
+    (c.limits.admissions_per_second, c.limits.admission_burst, c.limits.admission_wait) = (10, 1, s(2));
+    c.limits.shared_peers = vec!["192.0.2.9".parse().unwrap()];
+    let mut w = World::with_first(c);
+    let mut ask = |id: u64, ip: &str| {
+        let body = format!(r#"{{"room":"{}","machineUid":"p{id}","properties":{{{V}}}}}"#, world::ROOM);
+        let request = amphi_focus::ConferenceRequest::from_json(body.as_bytes(), None).unwrap();
+        w.handle(amphi_focus::Input::ConferenceRequest { id, request, peer: Some(ip.parse().unwrap()) });
+        w.place(id)
+    };
+    let told_to_wait = (100..140).filter(|id| ask(*id, "192.0.2.1") == "wait").count();
+    assert!((28..=31).contains(&told_to_wait), "{told_to_wait} of 40");
+    assert_ne!(ask(200, "192.0.2.2"), "wait");
+    // A proxy speaks for many.
+    assert!((300..306).all(|id| ask(id, "192.0.2.9") != "wait"));
+}
+
+#[test]
 fn the_room_is_told_the_limit_and_asked_in_batches() {
     let mut c = config(1);
     c.max_participants = 40;

@@ -276,7 +276,7 @@ impl World {
             }
             Output::Promised { username, .. } => assert!(!username.is_empty()),
             Output::Live { shown, .. } => assert!(!shown.as_str().is_empty()),
-            Output::Told { .. } => {}
+            Output::Told { .. } | Output::Refused(_) => {}
         }
     }
 }

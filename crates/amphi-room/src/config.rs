@@ -311,11 +311,19 @@ pub struct ChatBudget {
     pub room_burst: u32,
     /// Messages per second of a room's audience on this node.
     pub room_per_second: u32,
+    /// Bytes of one message: everybody gets a copy.
+    pub message: usize,
 }
 
 impl Default for ChatBudget {
     fn default() -> Self {
-        Self { person_burst: 5, person_every: Duration::from_secs(2), room_burst: 60, room_per_second: 20 }
+        Self {
+            person_burst: 5,
+            person_every: Duration::from_secs(2),
+            room_burst: 60,
+            room_per_second: 20,
+            message: 16 * 1024,
+        }
     }
 }
 

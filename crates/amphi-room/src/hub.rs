@@ -155,6 +155,8 @@ pub struct LiveState {
 /// One thing to do, in order.
 #[derive(Clone, Debug)]
 pub enum Output {
+    /// Count something that was refused, by reason.
+    Refused(&'static str),
     /// From now on the connection belongs to a group of the room.
     Join {
         /// Room.

@@ -3,7 +3,6 @@
 use amphi_stanza::{BareJid, Frame, Stanza, ns};
 use amphi_visitors::{BudgetLimits, RemoteVerdict, Shadow, ShadowAction, ShadowAddresses, ShadowConfig, VisitorToken};
 
-use crate::Groups;
 use crate::address::to_virtual;
 use crate::config::{NodeConfig, VisitorNodeConfig};
 use crate::context::{Cx, Request};
@@ -16,6 +15,7 @@ use crate::owner::Changes;
 use crate::presence::Note;
 use crate::room::Room;
 use crate::side::Side;
+use crate::{Groups, Output};
 
 /// A new room's shadow state.
 pub(crate) fn shadow(cfg: &NodeConfig, node: &VisitorNodeConfig, real: &BareJid) -> Shadow {
@@ -51,6 +51,16 @@ fn token_of(peer: &Peer) -> VisitorToken {
         moderator: claims.user_str("moderator").as_deref() == Some("true"),
         tenant_mismatch: session.tenant.is_some() && claims.tenant.is_some() && session.tenant != claims.tenant,
     }
+}
+
+/// Refuses what is longer than anybody in the audience may write.
+fn too_long(cx: &mut Cx<'_>, rq: &Request<'_>) -> bool {
+    let long = rq.stanza.raw().len() > cx.cfg.limits.audience_chat.message;
+    if long {
+        cx.push(Output::Refused("audience-chat-size"));
+        cx.refuse(rq, &RoomError::TooMuch("The message is too long"));
+    }
+    long
 }
 
 impl Room {
@@ -219,6 +229,9 @@ impl Room {
 
     /// A visitor writes.
     pub(crate) fn visitor_message(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>, o: &Occupant) {
+        if too_long(cx, rq) {
+            return;
+        }
         let said = cleaned(rq.stanza).stanza();
         let now = cx.now;
         let (Some(s), Some(jid)) = (self.shadow(), o.peer.full()) else {
@@ -232,6 +245,9 @@ impl Room {
 
     /// A visitor writes to somebody on stage.
     pub(crate) fn visitor_private_message(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>, o: &Occupant, nick: &str) {
+        if too_long(cx, rq) {
+            return;
+        }
         let said = cleaned(rq.stanza).stanza();
         let now = cx.now;
         let (Some(s), Some(jid)) = (self.shadow(), o.peer.full()) else {

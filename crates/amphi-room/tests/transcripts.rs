@@ -88,6 +88,7 @@ fn set(w: &mut World, node: &str, key: &str, value: &str) {
         "presence" => cfg.limits.presence = number() as usize,
         "history" => cfg.limits.history = number() as usize,
         "person_burst" => cfg.limits.audience_chat.person_burst = number(),
+        "audience_message" => cfg.limits.audience_chat.message = number() as usize,
         "room_burst" => cfg.limits.audience_chat.room_burst = number(),
         "auto_allow" | "always_visitors" | "ignore" => {
             let Role::Main(m) = &mut cfg.role else { panic!("not a main node") };

@@ -14,9 +14,10 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::backend::{Identity, NodeBackend};
+use crate::budget::Budget;
 use crate::front::{Peer, Target, head};
 use crate::http::Http;
 use crate::metrics::{Kind, Metrics};
@@ -33,6 +34,12 @@ pub(crate) struct Gate {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) config: BoshConfig,
     pub(crate) region_header: String,
+    /// How long logging in may take, as on any other transport.
+    pub(crate) login_time: Duration,
+    /// Bytes a second that a session is read at.
+    pub(crate) read_rate: u32,
+    /// Places for sessions, and for those that are not logged in.
+    pub(crate) places: [Arc<Semaphore>; 2],
     pub(crate) sessions: Arc<Mutex<HashMap<String, mpsc::Sender<Asked>>>>,
 }
 
@@ -50,7 +57,7 @@ pub(crate) async fn handle(State(http): State<Arc<Http>>, peer: Option<Extension
     let gate = &http.bosh;
     let uri = request.uri().clone();
     let headers = request.headers().clone();
-    let Ok(bytes) = axum::body::to_bytes(request.into_body(), gate.config.limits.bytes + 4096).await else {
+    let Ok(bytes) = http.body(request, gate.config.limits.bytes + 4096).await else {
         return answer(terminate_body(BoshCondition::PolicyViolation));
     };
     let mut params = UrlParams::parse(uri.query().unwrap_or(""));
@@ -63,7 +70,11 @@ pub(crate) async fn handle(State(http): State<Arc<Http>>, peer: Option<Extension
     };
     let node = match target {
         Some(Target::Here(n)) => n.clone(),
-        Some(Target::There(addr)) => return forward(addr, &uri.to_string(), &headers, bytes).await,
+        Some(Target::There(addr)) => {
+            // A session holds a request for as long as it was asked to.
+            let most = gate.config.wait + Duration::from_secs(10);
+            return forward(addr, &uri.to_string(), &headers, bytes, most).await;
+        }
         None => return answer(terminate_body(BoshCondition::HostUnknown)),
     };
     let Ok(body) = Stanza::parse(bytes, &gate.config.limits) else {
@@ -100,7 +111,7 @@ async fn ask(tx: &mpsc::Sender<Asked>, body: Stanza) -> Response {
     }
 }
 
-async fn forward(host: &str, path: &str, headers: &HeaderMap, body: Bytes) -> Response {
+async fn forward(host: &str, path: &str, headers: &HeaderMap, body: Bytes, most: Duration) -> Response {
     let mut req =
         hyper::Request::post(path).header(header::HOST, host).header(header::CONTENT_TYPE, "text/xml; charset=utf-8");
     for name in ["authorization", "user-agent", "x-forwarded-for"] {
@@ -111,7 +122,7 @@ async fn forward(host: &str, path: &str, headers: &HeaderMap, body: Bytes) -> Re
     let Ok(req) = req.body(http_body_util::Full::new(body)) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    match crate::http::call(host, req).await {
+    match crate::http::call(host, req, most).await {
         Ok((status, _, bytes)) => (status, [(header::CONTENT_TYPE, "text/xml; charset=utf-8")], bytes).into_response(),
         Err(_) => StatusCode::BAD_GATEWAY.into_response(),
     }
@@ -124,6 +135,12 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
         Ok(c) => c,
         Err(e) => return answer(terminate_body(e.condition())),
     };
+    let place = gate.places[0].clone().try_acquire_owned();
+    let (Ok(place), Ok(login)) = (place, gate.places[1].clone().try_acquire_owned()) else {
+        gate.metrics.refuse("bosh-full");
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "30")], "Too many BOSH sessions")
+            .into_response();
+    };
     let (tx, rx) = mpsc::channel(16);
     gate.sessions.lock().insert(sid.clone(), tx);
     let (answer_tx, answer_rx) = oneshot::channel();
@@ -131,18 +148,23 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
         Box::new(Negotiation::new(c2s::Framing::Bosh, Security::Encrypted, params, NegotiationLimits::default()));
     let sessions = gate.sessions.clone();
     let metrics = gate.metrics.clone();
+    let deadline = tokio::time::Instant::now() + gate.login_time;
     let task = Task {
         core,
         backend: NodeBackend::new(node.clone(), peer),
         node,
         state: Phase::Negotiating(negotiation),
+        login: Some(login),
+        budget: Budget::new(gate.read_rate, Instant::now()),
+        rate: gate.read_rate,
         waiting: [(first, answer_tx)].into_iter().collect(),
         hubs: 0,
     };
     tokio::spawn(async move {
         let gauge = metrics.connections.get_or_create_owned(&Kind { kind: "bosh" });
+        let _place = place;
         gauge.inc();
-        task.run(rx, &metrics).await;
+        task.run(rx, deadline, &metrics).await;
         gauge.dec();
         sessions.lock().remove(&sid);
     });
@@ -155,6 +177,8 @@ async fn open(gate: &Gate, node: Arc<Node>, params: UrlParams, peer: IpAddr, bod
 enum Phase {
     Negotiating(Box<Negotiation<Identity>>),
     Bound(Arc<Session>, mpsc::UnboundedReceiver<virt::Event>),
+    /// Ended by us; the client is yet to hear of it.
+    Over,
 }
 
 struct Task {
@@ -162,25 +186,31 @@ struct Task {
     backend: NodeBackend,
     node: Arc<Node>,
     state: Phase,
+    /// Held until somebody is logged in.
+    login: Option<OwnedSemaphorePermit>,
+    /// What is left of the read rate.
+    budget: Budget,
+    rate: u32,
     waiting: HashMap<RequestId, oneshot::Sender<Bytes>>,
     hubs: u64,
 }
 
 impl Task {
-    async fn run(mut self, mut rx: mpsc::Receiver<Asked>, metrics: &Metrics) {
+    async fn run(mut self, mut rx: mpsc::Receiver<Asked>, deadline: tokio::time::Instant, metrics: &Metrics) {
         let mut next = 1u64;
-        // A login takes as long as on any other transport.
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
             if self.outputs(metrics).await {
                 break;
             }
+            let now = Instant::now();
+            let admin = matches!(&self.state, Phase::Bound(s, _) if s.admin);
+            let slow = self.budget.wait(if admin { 0 } else { self.rate }, now);
             let timeout = self.core.poll_timeout();
             let timer = crate::timer::until(timeout);
             let negotiating = matches!(self.state, Phase::Negotiating(_));
             let events = match &mut self.state {
                 Phase::Bound(_, events) => Some(events),
-                Phase::Negotiating(_) => None,
+                Phase::Negotiating(_) | Phase::Over => None,
             };
             let event = async {
                 match events {
@@ -189,8 +219,11 @@ impl Task {
                 }
             };
             tokio::select! {
-                a = rx.recv() => {
+                // What comes too fast waits for its turn.
+                () = crate::timer::until(slow.map(|w| now + w)), if slow.is_some() => metrics.refuse("read-rate"),
+                a = rx.recv(), if slow.is_none() => {
                     let Some(a) = a else { break };
+                    self.budget = self.budget.less(a.body.raw().len());
                     let id = RequestId(next);
                     next += 1;
                     self.waiting.insert(id, a.answer);
@@ -207,21 +240,34 @@ impl Task {
                         }
                         if self.core.queued_bytes() > MAX_QUEUED {
                             metrics.close("slow-reader");
-                            self.core.terminate(now, Some(BoshCondition::PolicyViolation));
+                            self.end(BoshCondition::PolicyViolation).await;
                         }
                     }
-                    Some(virt::Event::Closed) | None => self.core.terminate(Instant::now(), Some(BoshCondition::PolicyViolation)),
+                    Some(virt::Event::Closed) | None => self.end(BoshCondition::PolicyViolation).await,
                 },
                 () = timer => self.core.handle_timeout(Instant::now()),
                 () = tokio::time::sleep_until(deadline), if negotiating => {
                     metrics.close("handshake-timeout");
                     self.core.terminate(Instant::now(), Some(BoshCondition::PolicyViolation));
+                    // A request that is held is answered; one that comes later hears that there is no such session.
+                    self.outputs(metrics).await;
+                    break;
                 }
             }
         }
-        if let Phase::Bound(session, _) = &self.state {
+        self.leave().await;
+    }
+
+    /// Ends a session whose client is still to hear of it: it is nobody any more.
+    async fn end(&mut self, condition: BoshCondition) {
+        self.core.terminate(Instant::now(), Some(condition));
+        self.leave().await;
+    }
+
+    async fn leave(&mut self) {
+        if let Phase::Bound(session, _) = std::mem::replace(&mut self.state, Phase::Over) {
             self.node.virt.remove(session.conn);
-            self.node.session_gone(session, self.hubs).await;
+            self.node.session_gone(&session, self.hubs).await;
         }
     }
 
@@ -245,6 +291,7 @@ impl Task {
                         let session = session.clone();
                         self.stanza(&session, e, metrics).await;
                     }
+                    Phase::Over => {}
                 },
                 Output::Respond { request, body } => {
                     if let Some(tx) = self.waiting.remove(&request)
@@ -289,6 +336,7 @@ impl Task {
             }
             self.core.push(now, b.bind_result);
             self.state = Phase::Bound(session, events);
+            self.login = None;
         }
     }
 

@@ -85,6 +85,19 @@ enum Command {
     Input(Input),
 }
 
+#[cfg(test)]
+impl FocusHandle {
+    /// A handle of no focus, and what it was told.
+    pub(crate) fn pair() -> (Self, impl FnMut() -> Option<Input>) {
+        let (tx, mut rx) = mpsc::channel(16);
+        let told = move || match rx.try_recv() {
+            Ok(Command::Input(i)) => Some(i),
+            _ => None,
+        };
+        (Self { tx }, told)
+    }
+}
+
 impl FocusHandle {
     /// Makes a conference request as over HTTP.
     ///

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use amphi_focus::ConferenceRequest;
 use axum::Router;
@@ -37,6 +38,8 @@ pub(crate) struct Http {
     pub(crate) cors_origins: Vec<String>,
     pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) request_bytes: usize,
+    /// How long a request's body may take.
+    pub(crate) body_time: Duration,
     pub(crate) bosh: bosh::Gate,
     pub(crate) name: String,
 }
@@ -138,12 +141,14 @@ async fn conference_request(
     if method != Method::POST {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST, OPTIONS")]).into_response();
     }
-    let Ok(body) = axum::body::to_bytes(request.into_body(), http.request_bytes).await else {
-        return (StatusCode::PAYLOAD_TOO_LARGE, "Bad request: body too large").into_response();
+    let body = match http.body(request, http.request_bytes).await {
+        Ok(b) => b,
+        Err(refused) => return refused,
     };
     let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(head::bearer);
     let peer = peer.map_or(IpAddr::from([127, 0, 0, 1]), |p| p.0.0);
-    let peer = forwarded(&headers).filter(|_| http.trusts(peer)).unwrap_or(peer);
+    let lines = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+    let peer = head::origin(peer, Some(&lines.collect::<Vec<_>>().join(",")), &http.trusted_proxies);
     let a = http.conference_request(body, bearer, peer).await;
     let status = StatusCode::from_u16(a.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CONTENT_TYPE, a.content_type)], a.body).into_response()
@@ -167,9 +172,13 @@ impl Answer {
 }
 
 impl Http {
-    /// Whether this address is a proxy that may speak for others.
-    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies.contains(&peer)
+    /// A request's body, within bounds of size and time.
+    pub(crate) async fn body(&self, request: Request, most: usize) -> Result<Bytes, Response> {
+        match tokio::time::timeout(self.body_time, axum::body::to_bytes(request.into_body(), most)).await {
+            Ok(Ok(b)) => Ok(b),
+            Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "Bad request: body too large").into_response()),
+            Err(_) => Err((StatusCode::REQUEST_TIMEOUT, [(header::CONNECTION, "close")]).into_response()),
+        }
     }
 
     /// The origin to allow, if it is on the list.
@@ -206,10 +215,6 @@ impl Http {
     }
 }
 
-fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get("x-forwarded-for")?.to_str().ok()?.split(',').next()?.trim().parse().ok()
-}
-
 /// Hands a conference request to the focus of another process.
 async fn forward(base: &str, body: Bytes, bearer: Option<String>, peer: IpAddr) -> Answer {
     let host = base.trim_start_matches("http://").trim_end_matches('/');
@@ -221,7 +226,7 @@ async fn forward(base: &str, body: Bytes, bearer: Option<String>, peer: IpAddr) 
         req = req.header(header::AUTHORIZATION, format!("Bearer {b}"));
     }
     let Ok(req) = req.body(http_body_util::Full::new(body)) else { return Answer::text(500, "Internal error") };
-    match call(host, req).await {
+    match call(host, req, FOCUS_TIME).await {
         Ok((StatusCode::OK, _, bytes)) => Answer::json(bytes),
         Ok((status, _, bytes)) => Answer::text(status.as_u16(), bytes),
         Err(e) => {
@@ -231,8 +236,19 @@ async fn forward(base: &str, body: Bytes, bearer: Option<String>, peer: IpAddr) 
     }
 }
 
-/// One HTTP request to another process.
+/// How long the focus of another process may take for a conference request, which it may hold back for a while.
+const FOCUS_TIME: Duration = Duration::from_secs(30);
+
+/// One HTTP request to another process, which has `most` to answer.
 pub(crate) async fn call(
+    host: &str,
+    req: hyper::Request<http_body_util::Full<Bytes>>,
+    most: Duration,
+) -> Result<(StatusCode, HeaderMap, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    tokio::time::timeout(most, answer(host, req)).await.map_err(|_| "no answer in time")?
+}
+
+async fn answer(
     host: &str,
     req: hyper::Request<http_body_util::Full<Bytes>>,
 ) -> Result<(StatusCode, HeaderMap, Bytes), Box<dyn std::error::Error + Send + Sync>> {
@@ -262,4 +278,19 @@ async fn cors(State(http): State<Arc<Http>>, request: Request, next: Next) -> Re
         h.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_does_not_answer_is_not_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let (begin, peer) = (tokio::time::Instant::now(), IpAddr::from([127, 0, 0, 1]));
+        let answer = forward(&format!("http://{host}"), Bytes::from_static(b"{}"), None, peer).await;
+        assert_eq!(answer.status, 502);
+        assert_eq!(begin.elapsed().as_secs(), FOCUS_TIME.as_secs());
+    }
 }

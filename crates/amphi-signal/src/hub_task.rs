@@ -169,6 +169,7 @@ impl Outbound {
                     .note(Draft::new(Happened::Promoted, text).room(&room).node(&node.name).endpoint(&*username));
                 node.promise(room, username, ttl);
             }
+            Output::Refused(reason) => node.metrics.refuse(reason),
             Output::Told { id, result } => node.operators.answer(id, result),
         }
     }

@@ -11,6 +11,7 @@
 mod addresses;
 mod backend;
 mod bosh;
+mod budget;
 mod focus_task;
 mod front;
 mod hosts;

@@ -95,12 +95,16 @@ pub(crate) struct Metrics {
     pub(crate) fanout_delay: Histogram,
     /// Connections with output that waits for its turn.
     pub(crate) fanout_pending: Gauge,
+    /// Connections whose handshake is not over.
+    pub(crate) handshakes: Gauge,
     /// Connections that wait for their handshake.
     pub(crate) handshakes_waiting: Gauge,
     /// Conference requests by outcome.
     pub(crate) conference_requests: Family<Kind, Counter>,
     /// People who wait until a meeting is live.
     pub(crate) queue_waiting: Gauge,
+    /// Rooms that the queue knows.
+    pub(crate) queue_rooms: Gauge,
     /// Meetings that became live while people waited.
     pub(crate) queue_announcements: Counter,
     /// Requests to a queue service elsewhere, by outcome.
@@ -130,9 +134,11 @@ impl Metrics {
             link_queue: Family::default(),
             fanout_delay: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             fanout_pending: Gauge::default(),
+            handshakes: Gauge::default(),
             handshakes_waiting: Gauge::default(),
             conference_requests: Family::default(),
             queue_waiting: Gauge::default(),
+            queue_rooms: Gauge::default(),
             queue_announcements: Counter::default(),
             queue_service: Family::default(),
         };
@@ -156,9 +162,11 @@ impl Metrics {
         r.register("link_queue", "Stanzas waiting for a link", m.link_queue.clone());
         r.register("fanout_delay_seconds", "From broadcast to last write", m.fanout_delay.clone());
         r.register("fanout_pending", "Connections with output waiting for its turn", m.fanout_pending.clone());
+        r.register("handshakes", "Connections whose handshake is not over", m.handshakes.clone());
         r.register("handshakes_waiting", "Connections waiting for their handshake", m.handshakes_waiting.clone());
         r.register("conference_requests", "Conference requests by outcome", m.conference_requests.clone());
         r.register("queue_waiting", "People who wait until a meeting is live", m.queue_waiting.clone());
+        r.register("queue_rooms", "Rooms that are live, waited for or watched", m.queue_rooms.clone());
         r.register(
             "queue_announcements",
             "Meetings that became live while people waited",

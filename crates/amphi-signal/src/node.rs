@@ -383,6 +383,13 @@ impl Node {
         }
         let stamped = stanza.rewrite().set("from", from).set("to", to).stanza();
         match self.links.get() {
+            // A room at the other end takes presence and group chat from a link as that of its main room or of its nodes,
+            // which have checked it (`spec/signaling.md` 4.6, 4.7): a client speaks to the room of its own node.
+            Some(links) if links.reaches(to.domain()) && is_for_rooms(&stanza) && !session.admin => self.refuse(
+                &stanza,
+                "room-elsewhere",
+                &StanzaError::new(ErrorType::Cancel, Condition::NotAllowed).text("This room is joined at its own node"),
+            ),
             Some(links) if links.reaches(to.domain()) => Routed::Link(stamped),
             // mod_s2s_whitelist: the text that operators search for.
             _ => self.refuse(
@@ -541,6 +548,11 @@ impl Node {
             l.send(Stanza::authored(bytes));
         }
     }
+}
+
+/// Presence, and messages to all.
+fn is_for_rooms(stanza: &Stanza) -> bool {
+    stanza.kind() == StanzaKind::Presence || stanza.ty().as_deref() == Some("groupchat")
 }
 
 fn unix_now() -> u64 {

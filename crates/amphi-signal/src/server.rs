@@ -17,10 +17,10 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::addresses::{AddressLimit, Addresses};
+use crate::addresses::{AddressLimit, Addresses, Exempt, Shares};
 use crate::bosh;
 use crate::focus_task::{self, FocusHandle, FocusLink, SharedView};
-use crate::front::{self, Front, FrontSettings, Target};
+use crate::front::{self, Door, Front, FrontSettings, Target, Turns};
 use crate::hosts::{Host, HostAuth};
 use crate::http::{self, FocusAt, Health, Http};
 use crate::hub_task;
@@ -151,6 +151,8 @@ pub struct ServerSettings {
     pub routes: Option<axum::Router>,
     /// Connections per address.
     pub addresses: AddressLimit,
+    /// BOSH sessions, and those of them that are not logged in.
+    pub bosh: [usize; 2],
     /// Serve `/metrics`.
     pub metrics: bool,
     /// Name in `/about/version`.
@@ -259,6 +261,13 @@ impl Server {
             order.push(node);
         }
         let mut tasks = Vec::new();
+        // One bound for whoever has not logged in, whatever door it comes through.
+        let of_front = settings.front.as_ref().map(|f| f.settings.clone()).unwrap_or_default();
+        let door = Door {
+            addresses: Arc::new(Addresses::new(settings.addresses, Exempt::new(&of_front.trusted_proxies))),
+            turns: Turns::new(&of_front, metrics.clone()),
+            metrics: metrics.clone(),
+        };
         // Rooms begin to speak before the queue listens; what they say waits here.
         let main_node = order.iter().find(|n| n.rooms.main().is_some()).cloned();
         let (news, news_rx) = mpsc::unbounded_channel();
@@ -276,12 +285,15 @@ impl Server {
             let links = Links::start(node, n.links.clone(), &here, Some(tls.clone()));
             if let Some(addr) = n.links.listen {
                 let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
-                tasks.push(tokio::spawn(links.clone().serve(listener)).abort_handle());
+                tasks.push(tokio::spawn(links.clone().serve(listener, door.clone())).abort_handle());
             }
             links.open(&n.rooms.host);
             if let Some(addr) = n.c2s {
                 let listener = front::listen(addr).map_err(|e| StartError::Listen(addr, e))?;
-                tasks.push(tokio::spawn(serve_c2s(listener, node.clone(), n.secure_interfaces.clone())).abort_handle());
+                tasks.push(
+                    tokio::spawn(serve_c2s(listener, node.clone(), n.secure_interfaces.clone(), door.clone()))
+                        .abort_handle(),
+                );
             }
         }
         if !tls.is_ephemeral() {
@@ -364,12 +376,16 @@ impl Server {
             cors_origins: settings.cors_origins,
             trusted_proxies: settings.front.as_ref().map(|f| f.settings.trusted_proxies.clone()).unwrap_or_default(),
             request_bytes: 64 * 1024,
+            body_time: settings.shard.negotiation_timeout,
             bosh: bosh::Gate {
                 main: main.clone(),
                 vnodes: vnodes.clone(),
                 metrics: metrics.clone(),
                 config: bosh::config(settings.shard.limits),
                 region_header,
+                login_time: settings.shard.negotiation_timeout,
+                read_rate: settings.shard.read_rate,
+                places: settings.bosh.map(|n| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)))),
                 sessions: Arc::default(),
             },
             name: settings.name,
@@ -383,9 +399,9 @@ impl Server {
                 app: app.clone(),
                 tls: f.tls.then(|| front_tls.clone()),
                 metrics: metrics.clone(),
-                addresses: Arc::new(Addresses::new(settings.addresses)),
-                turns: Arc::new(Semaphore::new(f.settings.handshakes)),
-                queue: Arc::new(Semaphore::new(f.settings.waiting)),
+                door,
+                http: Arc::new(Semaphore::new(f.settings.http.min(Semaphore::MAX_PERMITS))),
+                http_of: Shares::new(f.settings.http_per_address, Exempt::new(&f.settings.trusted_proxies)),
                 visitors: queue,
                 settings: f.settings,
             });
@@ -543,10 +559,11 @@ async fn start_hubs(n: &NodeSettings, node: &Arc<Node>) {
 }
 
 /// Accepts client streams over TCP.
-async fn serve_c2s(listener: TcpListener, node: Arc<Node>, secure: Vec<IpAddr>) {
+async fn serve_c2s(listener: TcpListener, node: Arc<Node>, secure: Vec<IpAddr>, door: Door) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
+                let Some(place) = door.enter(peer.ip()) else { continue };
                 let _ = socket.set_nodelay(true);
                 let trusted = socket.local_addr().is_ok_and(|a| secure.contains(&a.ip()));
                 let Ok(socket) = socket.into_std() else { continue };
@@ -558,7 +575,7 @@ async fn serve_c2s(listener: TcpListener, node: Arc<Node>, secure: Vec<IpAddr>) 
                     early: BytesMut::new(),
                     node: node.clone(),
                     params: UrlParams::default(),
-                    permit: None,
+                    place: Some(place),
                     peer: peer.ip(),
                 })))
                 .await;

@@ -117,7 +117,7 @@ pub(crate) async fn tcp<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
     mut out: mpsc::UnboundedReceiver<Stanza>,
     events: Tell<T, F>,
 ) {
-    let domain = config.domain.clone();
+    let (domain, pins) = (config.domain.clone(), config.pins.clone());
     let mut core = ClientStream::new(Instant::now(), config);
     let mut first = true;
     while !out.is_closed() {
@@ -127,7 +127,8 @@ pub(crate) async fn tcp<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
                 let _ = socket.set_nodelay(true);
                 first = false;
                 core.handle(Instant::now(), Input::Connected);
-                served = connection(&address, &domain, &mut core, Socket::Plain(socket), &mut out, &events).await;
+                served =
+                    connection(&address, (&domain, &pins), &mut core, Socket::Plain(socket), &mut out, &events).await;
             }
             Err(e) => tracing::debug!(node = %address, error = %e, "A node is out of reach."),
         }
@@ -143,7 +144,7 @@ pub(crate) async fn tcp<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
 /// Serves a connection until its end; whether it was ever online.
 async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
     address: &str,
-    domain: &str,
+    (domain, pins): (&str, &[String]),
     core: &mut ClientStream,
     mut io: Socket,
     out: &mut mpsc::UnboundedReceiver<Stanza>,
@@ -153,6 +154,7 @@ async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
     let mut reader = StreamReader::new(limits);
     let mut buf = vec![0u8; 64 * 1024].into_boxed_slice();
     let mut online = false;
+    let mut shown = None;
     loop {
         let mut pending = Vec::new();
         while let Some(o) = core.poll_output() {
@@ -169,7 +171,10 @@ async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
                         Err(e) => Err(std::io::Error::other(e)),
                     };
                     let input = match secured {
-                        Ok(()) => Input::Secured { certificate_ok: true },
+                        Ok(()) => {
+                            shown = io.peer_fingerprint();
+                            Input::Secured { certificate_ok: shown.as_ref().is_some_and(|f| pins.contains(f)) }
+                        }
                         Err(_) => Input::Closed,
                     };
                     core.handle(Instant::now(), input);
@@ -189,7 +194,9 @@ async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
                 ClientOutput::Fresh { .. } => {}
                 ClientOutput::Closed { reason, .. } => {
                     let _ = io.write(&pending).await;
-                    tracing::warn!(node = %address, %reason, "The connection to a node was lost.");
+                    // What to pin, for whoever is told that the certificate is not known.
+                    let certificate = shown.map_or_else(String::new, |f| ["sha256:", &f].concat());
+                    tracing::warn!(node = %address, %reason, certificate, "The connection to a node was lost.");
                     if online {
                         events.send(ClientEvent::Down).await;
                     }

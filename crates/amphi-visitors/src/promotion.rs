@@ -152,7 +152,7 @@ pub struct Answer {
 
 enum Name {
     /// Given out, not used yet.
-    Issued { until: Instant },
+    Issued { until: Instant, visitor: String },
     /// Used by a session, which keeps it.
     Held(FullJid),
     /// That session has ended; for a while, one that continues it gets the name.
@@ -226,18 +226,20 @@ impl Promotions {
 
     fn expire(&mut self, now: Instant) {
         self.names.retain(|_, n| match n {
-            Name::Issued { until } | Name::Left { until, .. } => *until > now,
+            Name::Issued { until, .. } | Name::Left { until, .. } => *until > now,
             Name::Held(_) => true,
         });
     }
 
-    /// Gives out a name; `false` when there are too many.
-    fn issue(&mut self, now: Instant, name: &str) -> bool {
+    /// Gives out a name; `false` when there are too many. One that the visitor has not used opens nothing any more.
+    fn issue(&mut self, now: Instant, visitor: &str, name: &str) -> bool {
         self.expire(now);
+        self.names.retain(|_, n| !matches!(n, Name::Issued { visitor: v, .. } if v == visitor));
         if self.names.len() >= self.limits.names {
             return false;
         }
-        self.names.insert(name.to_owned(), Name::Issued { until: now + self.limits.name_ttl });
+        self.names
+            .insert(name.to_owned(), Name::Issued { until: now + self.limits.name_ttl, visitor: visitor.to_owned() });
         true
     }
 
@@ -261,7 +263,7 @@ impl Promotions {
                 self.pending.remove(i);
             }
             let name = name();
-            return if self.issue(now, &name) { Requested::Approved(name) } else { Requested::Full };
+            return if self.issue(now, &r.jid, &name) { Requested::Approved(name) } else { Requested::Full };
         }
         let nick = r.nick.map(|n| cut(n, self.limits.nick_bytes));
         match at {
@@ -289,7 +291,7 @@ impl Promotions {
     ) -> Option<Answer> {
         let at = self.pending.iter().position(|p| p.visitor == visitor)?;
         let username = name();
-        if allow && !self.issue(now, &username) {
+        if allow && !self.issue(now, visitor, &username) {
             return None;
         }
         let pending = self.pending.remove(at)?;
@@ -300,7 +302,7 @@ impl Promotions {
     /// names can be given out.
     pub fn invite(&mut self, now: Instant, visitor: &str, node: &str, name: impl FnOnce() -> String) -> Option<Answer> {
         let username = name();
-        if !self.active || !self.issue(now, &username) {
+        if !self.active || !self.issue(now, visitor, &username) {
             return None;
         }
         let at = self.pending.iter().position(|p| p.visitor == visitor && p.node == node);

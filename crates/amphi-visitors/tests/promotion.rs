@@ -236,6 +236,22 @@ fn a_visitor_raises_its_hand_is_admitted_and_enters_with_its_name() {
 }
 
 #[test]
+fn a_visitor_that_asks_again_has_one_name_at_a_time() {
+    let now = Instant::now();
+    let mut l = with(PromotionLimits { names: 2, ..PromotionLimits::default() });
+    let names: Vec<_> = (0..10)
+        .flat_map(|n| responses(&send(&mut l, now, NODE, request(VISITOR, Some(n + 1), true))))
+        .map(|(_, r)| r.username)
+        .collect();
+    assert_eq!(names.len(), 10);
+    assert_eq!(responses(&send(&mut l, now, NODE, request("u2@v1.meet.jitsi/r", Some(5), true))).len(), 1);
+    let old = join(&mut l, &format!("{}@meet.example/r", names[0]));
+    assert!(matches!(old, Admission::Refuse(_)), "{old:?}");
+    let new = join(&mut l, &format!("{}@meet.example/r", names[9]));
+    assert!(!matches!(new, Admission::Refuse(_)), "{new:?}");
+}
+
+#[test]
 fn promotion_is_automatic_by_option_by_metadata_and_for_listed_tokens() {
     let now = Instant::now();
     let auto = |l: &mut MainLinks, force| responses(&send(l, now, NODE, request(VISITOR, Some(5), force))).len() == 1;

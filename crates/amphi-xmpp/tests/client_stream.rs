@@ -41,13 +41,14 @@ struct Talk {
     client: ClientStream,
     reader: StreamReader,
     events: Vec<ClientOutput>,
+    certificate_ok: bool,
 }
 
 impl Talk {
     fn new(config: ClientConfig) -> Self {
         let now = Instant::now();
         let reader = StreamReader::new(Limits::default());
-        Self { now, client: ClientStream::new(now, config), reader, events: Vec::new() }
+        Self { now, client: ClientStream::new(now, config), reader, events: Vec::new(), certificate_ok: true }
     }
 
     fn connect(&mut self) -> String {
@@ -63,7 +64,7 @@ impl Talk {
                 ClientOutput::Send(b) => wire.push_str(std::str::from_utf8(&b).unwrap()),
                 ClientOutput::StartTls => {
                     self.reader.clear();
-                    self.client.handle(self.now, Input::Secured { certificate_ok: true });
+                    self.client.handle(self.now, Input::Secured { certificate_ok: self.certificate_ok });
                 }
                 ClientOutput::Restart => self.reader.restart(),
                 o => self.events.push(o),
@@ -132,6 +133,33 @@ fn message(id: usize) -> Stanza {
 
 fn ids(v: &[Stanza]) -> Vec<String> {
     v.iter().map(|s| s.id().unwrap().into_owned()).collect()
+}
+
+#[test]
+fn plain_is_for_a_server_whose_certificate_is_known() {
+    for (certificate_ok, told) in [(true, true), (false, false)] {
+        let mut t = Talk::new(ClientConfig { require_certificate: false, ..password() });
+        t.certificate_ok = certificate_ok;
+        t.connect();
+        t.server(HEADER);
+        t.server(&["<stream:features>", TLS, "</stream:features>"].concat());
+        t.server("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+        t.server(HEADER);
+        let answer = t.server(&mechanisms(&["PLAIN"]));
+        assert_eq!(answer.contains("AGZvY3VzAHNlY3JldA=="), told, "{answer}");
+        if !told {
+            assert_eq!(*t.reason(), CloseReason::NoMechanism);
+        }
+    }
+    // A proof that keeps the password is for any.
+    let mut t = Talk::new(ClientConfig { require_certificate: false, ..password() });
+    t.certificate_ok = false;
+    t.connect();
+    t.server(HEADER);
+    t.server(&["<stream:features>", TLS, "</stream:features>"].concat());
+    t.server("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    t.server(HEADER);
+    assert!(t.server(&mechanisms(&["PLAIN", "SCRAM-SHA-1"])).contains("mechanism='SCRAM-SHA-1'"));
 }
 
 #[test]

@@ -196,7 +196,8 @@ fn tcp(login: &BridgeLogin, nick: &str) -> anyhow::Result<NodeLink> {
         Credentials::Password { user: login.user.clone(), password: password.expose_secret().to_owned() },
     );
     config.resource = Some(nick.to_owned());
-    config.require_certificate = false;
+    config.require_certificate = login.fingerprint.is_some();
+    config.pins.extend(login.fingerprint.clone());
     let host = login.address.rsplit_once(':').map_or(&*login.address, |(host, _)| host);
     config.plain_without_tls = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
     let ServiceLink { out, events } = ServiceLink::tcp(login.address.clone(), config, RETRY);

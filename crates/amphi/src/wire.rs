@@ -180,6 +180,7 @@ fn settings(c: &Config) -> anyhow::Result<ServerSettings> {
             burst: c.limits.connect_burst_per_address,
             ..AddressLimit::default()
         },
+        bosh: [c.limits.bosh_sessions as usize, c.limits.bosh_logins as usize],
         metrics: c.metrics.enabled,
         name: "amphi".to_owned(),
     })
@@ -276,7 +277,12 @@ fn front(c: &Config) -> anyhow::Result<Option<FrontServer>> {
         settings: FrontSettings {
             region_header: c.listen.region_header.clone(),
             handshakes: c.limits.handshakes as usize,
+            handshakes_per_address: c.limits.handshakes_per_address as usize,
+            turn_time: c.limits.handshake_turn.0,
             waiting: c.limits.handshakes_waiting as usize,
+            waiting_per_address: c.limits.handshakes_waiting_per_address as usize,
+            http: c.limits.http_connections as usize,
+            http_per_address: c.limits.http_connections_per_address as usize,
             head_timeout: c.limits.login_time.0,
             trusted_proxies: c.listen.trusted_proxies.clone(),
         },
@@ -510,6 +516,7 @@ fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
                 person_every: c.limits.audience_chat_interval.0,
                 room_burst: c.limits.audience_chat_room_burst,
                 room_per_second: c.limits.audience_chat_per_room,
+                message: c.limits.audience_chat_size.0 as usize,
             },
             ..RoomLimits::default()
         },
@@ -617,6 +624,8 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
     config.vnode_lost_after = f.vnode_lost_after;
     config.limits.conferences = c.limits.conferences as usize;
     config.limits.admissions_per_second = c.limits.admissions_per_second;
+    config.limits.seats_per_peer = c.limits.seats_per_address as usize;
+    config.limits.shared_peers.clone_from(&c.listen.trusted_proxies);
     config.limits.admission_burst = c.limits.admission_burst;
     config.limits.request_bytes = c.limits.request_size.0 as usize;
     config.auto_owner = f.auto_owner;
@@ -641,7 +650,13 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
         None => {
             targets.push((NodeId::Main, FocusTarget::Memory { node: "main".to_owned(), jid: jid(&c.auth_domain())? }));
         }
-        Some(address) => targets.push((NodeId::Main, tcp(f, &c.auth_domain(), address)?)),
+        Some(main) => {
+            let mut target = tcp(f, &c.auth_domain(), &main.address, main.fingerprint.as_ref())?;
+            if let FocusTarget::Tcp { config, .. } = &mut target {
+                config.require_certificate = main.fingerprint.is_some();
+            }
+            targets.push((NodeId::Main, target));
+        }
     }
     for v in &c.visitors.nodes {
         match &v.place {
@@ -649,8 +664,10 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
                 let jid = jid("auth.meet.jitsi")?;
                 targets.push((NodeId::vnode(&v.name), FocusTarget::Memory { node: v.name.clone(), jid }));
             }
-            WhereNode::Elsewhere { c2s: Some(address), .. } => {
-                targets.push((NodeId::vnode(&v.name), tcp(f, "auth.meet.jitsi", address)?));
+            WhereNode::Elsewhere { c2s: Some(address), s2s, .. } => {
+                // A stock node may show clients another certificate than servers, so this one is not insisted upon.
+                let target = tcp(f, "auth.meet.jitsi", address, s2s.fingerprint.as_ref())?;
+                targets.push((NodeId::vnode(&v.name), target));
             }
             WhereNode::Elsewhere { c2s: None, .. } => {}
         }
@@ -658,7 +675,7 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
     Ok(Some((config, targets)))
 }
 
-fn tcp(f: &Focus, domain: &str, address: &str) -> anyhow::Result<FocusTarget> {
+fn tcp(f: &Focus, domain: &str, address: &str, pin: Option<&String>) -> anyhow::Result<FocusTarget> {
     let password = f.password.obtain().context("password of the focus")?;
     let mut config = ClientConfig::new(
         domain,
@@ -667,6 +684,7 @@ fn tcp(f: &Focus, domain: &str, address: &str) -> anyhow::Result<FocusTarget> {
     config.resource = Some(f.user.clone());
     config.tls = amphi_xmpp::s2s::Tls::IfOffered;
     config.require_certificate = false;
+    config.pins.extend(pin.cloned());
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     config.plain_without_tls = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
     Ok(FocusTarget::Tcp { address: address.to_owned(), config: Box::new(config) })

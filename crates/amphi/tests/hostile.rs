@@ -203,16 +203,59 @@ fn unknown_promotions(a: &Amphi) {
     error_of(&p.answer("q"));
 }
 
+/// Rooms of other nodes are entered there alone: nobody is heard by an audience under the name of somebody on stage, and a
+/// login at a visitor node opens no room of the stage.
+fn rooms_elsewhere(a: &Amphi, others: &Innocents) {
+    let join = |to: &str| {
+        format!(
+            "<presence xmlns='jabber:client' id='p' to='{to}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+        )
+    };
+    let mut p = attacker(a);
+    p.send(&join(&format!("talk@conference.v1.meet.jitsi/{}", others.ana.nick())));
+    assert_eq!(error_of(&p.wait_for("presence")), "not-allowed");
+    p.send("<message xmlns='jabber:client' type='groupchat' id='g' to='talk@conference.v1.meet.jitsi'><body>evil</body></message>");
+    assert_eq!(error_of(&p.answer("g")), "not-allowed");
+    let mut p = Person::login_at(a, "eve", "v1.meet.jitsi", "/xmpp-websocket?room=talk&vnode=v1");
+    let nick = p.nick().to_owned();
+    p.send(&join(&format!("talk@conference.localhost/{nick}")));
+    assert_eq!(error_of(&p.wait_for("presence")), "not-allowed");
+}
+
+/// Sockets that say nothing keep nobody out.
+fn silent_crowd(a: &Amphi) {
+    let crowd: Vec<_> = (0..60).map(|_| connect(a.front)).collect();
+    let begin = Instant::now();
+    Person::login(a, "ida", ROOM).leave();
+    // They would have been served first, four at a time until their time was over.
+    assert!(begin.elapsed() < PATIENCE);
+    drop(crowd);
+}
+
+/// Strangers at the doors of services and servers are counted like those at the front.
+fn strangers(a: &Amphi) {
+    for port in [a.c2s, a.s2s] {
+        let refused = || metric(a, "amphi_refused_total{reason=\"front-queue-full\"}");
+        let before = refused();
+        let mut crowd = Vec::new();
+        let end = Instant::now() + PATIENCE;
+        while refused() == before {
+            assert!(Instant::now() < end, "{port} takes any number");
+            crowd.extend((0..50).map(|_| connect(port)));
+        }
+        drop(crowd);
+        wait_until("gone", || metric(a, "amphi_handshakes ") == 0);
+    }
+}
+
 // ---- readers that do not read ----------------------------------------------------------------------------------------
 
 /// Somebody in the room who does not read, or reads and never acknowledges, is given up; the others hear everything.
 fn stalled(a: &Amphi, others: &mut Innocents, reads: bool) {
     let mut p = attacker(a);
     p.join(a, ROOM);
-    if reads {
-        p.enable();
-        p.answers_acks = false;
-    }
+    let previd = p.enable();
+    p.answers_acks = false;
     let nick = p.nick().to_owned();
     let before = a.resident();
     let text = "y".repeat(24 * 1024);
@@ -235,7 +278,8 @@ fn stalled(a: &Amphi, others: &mut Innocents, reads: bool) {
     }
     let grown = a.resident().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes for one reader");
-    drop(p);
+    // It learns that it must log in anew.
+    assert_eq!(resume(a, &previd).root().name(), "failed");
 }
 
 // ---- sockets ---------------------------------------------------------------------------------------------------------
@@ -288,6 +332,41 @@ fn slow_head(a: &Amphi) {
             }
         }
     }
+}
+
+/// A body that comes byte by byte, and a second head that is never finished, on connections that were useful before.
+fn slow_requests(a: &Amphi) {
+    let body = r#"{"room":"@@"}"#;
+    let head = format!("POST /conference-request/v1 HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let dribble = |s: &mut std::net::TcpStream, what: &str| {
+        s.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let end = Instant::now() + PATIENCE;
+        let mut buf = [0; 512];
+        loop {
+            assert!(Instant::now() < end, "{what} may take for ever");
+            if s.write_all(b" ").is_err() {
+                return;
+            }
+            match s.read(&mut buf) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let mut s = connect(a.front);
+    s.write_all(head.replace(&format!("{}\r\n\r\n", body.len()), "15000\r\n\r\n").as_bytes()).unwrap();
+    dribble(&mut s, "a body");
+    let mut s = connect(a.front);
+    s.write_all(b"POST /http-bind HTTP/1.1\r\nhost: x\r\ncontent-length: 15000\r\n\r\n").unwrap();
+    dribble(&mut s, "the body of BOSH");
+    let mut s = connect(a.front);
+    s.write_all([&head, body].concat().as_bytes()).unwrap();
+    let mut byte = [0];
+    s.read_exact(&mut byte).unwrap();
+    s.write_all(b"POST /conference-request/v1 HTTP/1.1\r\nhost:").unwrap();
+    dribble(&mut s, "a second head");
 }
 
 fn long_head(a: &Amphi) {
@@ -382,15 +461,74 @@ fn bosh(a: &Amphi, body: &str) -> String {
     )
 }
 
+const BOSH_OPEN: &str = "<body xmlns='http://jabber.org/protocol/httpbind' to='localhost' rid='1000' wait='1' hold='1' ver='1.6' xml:lang='en' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'/>";
+
+fn sid_of(answer: &str) -> String {
+    let sid = answer.split("sid='").nth(1).and_then(|t| t.split('\'').next());
+    sid.unwrap_or_else(|| panic!("no session: {answer}")).to_owned()
+}
+
+/// Sessions that are opened and never log in end once, when their time is over.
+fn bosh_without_login(a: &Amphi) {
+    for _ in 0..3 {
+        sid_of(&bosh(a, BOSH_OPEN));
+    }
+    let ended = || metric(a, "amphi_closed_total{reason=\"handshake-timeout\"}");
+    wait_until("given up", || ended() >= 3);
+    wait_until("gone", || metric(a, "amphi_connections{kind=\"bosh\"}") == 0);
+    assert_eq!(ended(), 3);
+}
+
+/// A session of somebody who is logged in, and the number of its next request.
+fn bosh_login(a: &Amphi) -> Result<(String, u64), String> {
+    let answer = bosh(a, BOSH_OPEN);
+    if answer.starts_with("HTTP/1.1 503") {
+        return Err(answer);
+    }
+    let sid = sid_of(&answer);
+    let auth = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'/>";
+    let bind = "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
+    let restart = " xmlns:xmpp='urn:xmpp:xbosh' xmpp:restart='true'";
+    let mut heard = String::new();
+    for (n, (attr, child)) in [("", auth), (restart, ""), ("", bind)].into_iter().enumerate() {
+        heard.push_str(&bosh(a, &bosh_body(&sid, 1001 + n as u64, attr, child)));
+    }
+    assert!(heard.contains("<jid>"), "not logged in: {heard}");
+    Ok((sid, 1004))
+}
+
+fn bosh_body(sid: &str, rid: u64, attr: &str, child: &str) -> String {
+    format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'{attr}>{child}</body>")
+}
+
+/// Who sends much over BOSH is read as slowly as over any other transport.
+fn bosh_too_fast(a: &Amphi) {
+    let (sid, rid) = bosh_login(a).unwrap();
+    let slowed = || metric(a, "amphi_refused_total{reason=\"read-rate\"}");
+    let before = slowed();
+    let line = format!(
+        "<message xmlns='jabber:client' to='nobody@localhost/x'><body>{}</body></message>",
+        "z".repeat(40 * 1024)
+    );
+    for n in 0..3 {
+        bosh(a, &bosh_body(&sid, rid + n, "", &line));
+    }
+    wait_until("slowed down", || slowed() > before);
+    let bye = bosh(a, &bosh_body(&sid, rid + 3, " type='terminate'", ""));
+    assert!(bye.contains("terminate") && !bye.contains("condition"), "{bye}");
+}
+
+/// Sessions need no connection, so they have a bound of their own.
+fn bosh_crowd(a: &Amphi) {
+    let end = Instant::now() + PATIENCE;
+    while bosh_login(a).is_ok() {
+        assert!(Instant::now() < end, "sessions without end");
+    }
+}
+
 fn wrong_rids(a: &Amphi) {
-    let open = "<body xmlns='http://jabber.org/protocol/httpbind' to='localhost' rid='1000' wait='1' hold='1' ver='1.6' xml:lang='en' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'/>";
-    let answer = bosh(a, open);
-    let sid = answer
-        .split("sid='")
-        .nth(1)
-        .and_then(|t| t.split('\'').next())
-        .unwrap_or_else(|| panic!("no session: {answer}"))
-        .to_owned();
+    let answer = bosh(a, BOSH_OPEN);
+    let sid = sid_of(&answer);
     let next =
         |rid: u64, sid: &str| format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'/>");
     let answer = bosh(a, &next(5000, &sid));
@@ -508,6 +646,100 @@ fn wrong_certificate(a: &Amphi) {
     assert!(!text.contains("<success"), "{text}");
 }
 
+// ---- streams that are away -------------------------------------------------------------------------------------------
+
+/// The sum of a metric over all lines that begin like this.
+fn metric(a: &Amphi, begin: &str) -> u64 {
+    let text = http(a.admin, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let lines = text.lines().filter(|l| l.starts_with(begin));
+    lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a client hears that comes back for its stream.
+fn resume(a: &Amphi, previd: &str) -> amphi_stanza::Stanza {
+    let path = format!("/xmpp-websocket?room={ROOM}&previd={previd}");
+    let mut p = Person::authenticate(a.front, "eve", "localhost", &path);
+    p.send(&format!("<resume xmlns='urn:xmpp:sm:3' h='0' previd='{previd}'/>"));
+    p.wait(|s| matches!(s.root().name(), "resumed" | "failed"))
+}
+
+/// Somebody's broken stream waits for its client while others write to it: it is given up, and nothing else happens.
+fn hibernated_queue(a: &Amphi, others: &mut Innocents) {
+    let mut p = attacker(a);
+    let previd = p.enable();
+    p.ws.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    wait_until("hibernated", || metric(a, "amphi_hibernated ") == 1);
+    let gone = |s: &amphi_stanza::Stanza| s.ty().as_deref() == Some("error");
+    let end = Instant::now() + PATIENCE;
+    while !others.bo.inbox.iter().any(gone) {
+        assert!(Instant::now() < end, "the stream is never given up");
+        for n in 0..20 {
+            let id = format!("h{n}");
+            others
+                .bo
+                .send(&format!("<message xmlns='jabber:client' id='{id}' to='{}'><body>hello</body></message>", p.jid));
+        }
+        // What says that there is nobody comes before the answer to this.
+        others
+            .bo
+            .send("<iq xmlns='jabber:client' type='get' id='sync' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+        others.bo.answer("sync");
+    }
+    others.bo.inbox.clear();
+    assert_eq!(metric(a, "amphi_hibernated "), 0);
+    // All shards still take connections, and the old stream is unknown.
+    for _ in 0..8 {
+        Person::login(a, "ida", ROOM).leave();
+    }
+    assert_eq!(resume(a, &previd).root().name(), "failed");
+}
+
+/// Attacks on one server, after each of which two people still chat. The variable `HOSTILE` picks some by their names.
+struct Attacks<'a> {
+    a: &'a mut Amphi,
+    others: Innocents,
+    failed: Vec<String>,
+}
+
+impl<'a> Attacks<'a> {
+    fn on(a: &'a mut Amphi) -> Self {
+        let mut others = Innocents::new(a);
+        others.chat();
+        Self { a, others, failed: Vec::new() }
+    }
+
+    fn attack(&mut self, name: &str, body: &mut dyn FnMut(&Amphi, &mut Innocents)) {
+        let only = std::env::var("HOSTILE").ok();
+        if only.as_ref().is_some_and(|o| !name.contains(o.as_str())) {
+            return;
+        }
+        let begin = Instant::now();
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            body(self.a, &mut self.others);
+            self.others.chat();
+        }));
+        eprintln!("{name}: {:?}", begin.elapsed());
+        if let Err(e) = done {
+            let why = e.downcast_ref::<String>().cloned().or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            self.failed.push(format!("{name}: {}", why.unwrap_or_default()));
+        }
+    }
+
+    fn judge(self) {
+        assert!(self.a.is_alive(), "the process ended");
+        let failed = self.failed;
+        assert!(failed.is_empty(), "{} attacks:\n{}", failed.len(), failed.join("\n"));
+    }
+}
+
 #[test]
 fn bad_input_hurts_its_sender_alone() {
     let mut a = Amphi::start(&[
@@ -520,25 +752,8 @@ fn bad_input_hurts_its_sender_alone() {
         "links=s2s",
         "log.level=error",
     ]);
-    let mut others = Innocents::new(&a);
-    others.chat();
-    let only = std::env::var("HOSTILE").ok();
-    let mut failed = Vec::new();
-    let mut attack = |name: &str, body: &mut dyn FnMut(&Amphi, &mut Innocents)| {
-        if only.as_ref().is_some_and(|o| !name.contains(o.as_str())) {
-            return;
-        }
-        let begin = Instant::now();
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            body(&a, &mut others);
-            others.chat();
-        }));
-        eprintln!("{name}: {:?}", begin.elapsed());
-        if let Err(e) = done {
-            let why = e.downcast_ref::<String>().cloned().or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned()));
-            failed.push(format!("{name}: {}", why.unwrap_or_default()));
-        }
-    };
+    let mut all = Attacks::on(&mut a);
+    let mut attack = |name: &str, body: &mut dyn FnMut(&Amphi, &mut Innocents)| all.attack(name, body);
     attack("malformed xml", &mut |a, _| malformed_xml(a));
     attack("oversized stanza", &mut |a, _| oversized_stanza(a));
     attack("deep nesting", &mut |a, _| deep_nesting(a));
@@ -547,10 +762,12 @@ fn bad_input_hurts_its_sender_alone() {
     attack("unknown host", &mut |a, _| unknown_host(a));
     attack("forged from", &mut |a, o| forged_from(a, o));
     attack("unknown rooms", &mut |a, _| unknown_rooms(a));
+    attack("rooms elsewhere", &mut |a, o| rooms_elsewhere(a, o));
     attack("unknown promotions", &mut |a, _| unknown_promotions(a));
     attack("garbage", &mut |a, _| garbage_on_every_port(a));
     attack("half open", &mut |a, _| half_open(a));
     attack("slow head", &mut |a, _| slow_head(a));
+    attack("slow requests", &mut |a, _| slow_requests(a));
     attack("long head", &mut |a, _| long_head(a));
     attack("bad frames", &mut |a, _| bad_frames(a));
     attack("huge bodies", &mut |a, _| huge_bodies(a));
@@ -559,6 +776,30 @@ fn bad_input_hurts_its_sender_alone() {
     attack("wrong certificate", &mut |a, _| wrong_certificate(a));
     attack("stalled reader", &mut |a, o| stalled(a, o, false));
     attack("never acknowledges", &mut |a, o| stalled(a, o, true));
-    assert!(a.is_alive(), "the process ended");
-    assert!(failed.is_empty(), "{} attacks:\n{}", failed.len(), failed.join("\n"));
+    all.judge();
+}
+
+/// Bounds that the usual settings of the other test never reach.
+#[test]
+fn what_one_peer_uses_is_bounded() {
+    let mut a = Amphi::start(&[
+        "limits.login_time=2s",
+        "limits.resume_time=60s",
+        "limits.unacked_stanzas=40",
+        "limits.handshakes=4",
+        "limits.handshakes_waiting=100",
+        "links=s2s",
+        "limits.client_rate=16KiB",
+        "limits.bosh_sessions=5",
+        "log.level=error",
+    ]);
+    let mut all = Attacks::on(&mut a);
+    all.attack("hibernated queue", &mut hibernated_queue);
+    all.attack("silent crowd", &mut |a, _| silent_crowd(a));
+    all.attack("strangers", &mut |a, _| strangers(a));
+    all.attack("BOSH without login", &mut |a, _| bosh_without_login(a));
+    all.attack("BOSH too fast", &mut |a, _| bosh_too_fast(a));
+    // Last: its sessions stay.
+    all.attack("BOSH crowd", &mut |a, _| bosh_crowd(a));
+    all.judge();
 }

@@ -15,16 +15,17 @@ const ROOM: &str = "talk@conference.meet.example";
 async fn server(more: &str) -> (App, u16) {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let data = std::env::temp_dir().join(format!("amphi-queue-{}-{port}", std::process::id()));
+    let admin = if more.starts_with("admin") { "" } else { "admin = \"off\"\n" };
     let text = format!(
         r#"domain = "meet.example"
 data_dir = {data:?}
 [listen]
 front = "127.0.0.1:{port}"
 c2s = "off"
-admin = "off"
+{admin}{more}
 [bridge]
 enabled = false
-{more}"#
+"#
     );
     let layers = Layers { file: Some(("amphi.toml".to_owned(), text)), ..Layers::default() };
     let config = Config::check(&layers.join().unwrap()).unwrap();
@@ -159,6 +160,44 @@ async fn whoever_finds_the_queue_full_is_told_to_come_back_and_rubbish_ends_only
         assert!(answer.starts_with("ERROR\n") && answer.contains("the command is unknown"), "{answer}");
         b.say("CONNECT\naccept-version:1.2\n\n\0");
         assert!(b.hear().starts_with("CONNECTED\n"));
+    });
+    done.await.unwrap();
+    app.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_nobody_looks_at_any_more_is_forgotten() {
+    let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let (app, port) = server(&format!("admin = \"{admin}\"\n")).await;
+    let done = tokio::task::spawn_blocking(move || {
+        let known = || {
+            let mut s = TcpStream::connect(admin).unwrap();
+            write!(s, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            let mut text = String::new();
+            s.read_to_string(&mut text).unwrap();
+            text.lines().find_map(|l| l.strip_prefix("amphi_queue_rooms ")).unwrap().parse::<u32>().unwrap()
+        };
+        let mut c = Client::open(port, "/visitor/websocket").unwrap();
+        c.say("CONNECT\naccept-version:1.2\n\n\0");
+        assert!(c.hear().starts_with("CONNECTED\n"));
+        let watch = |c: &mut Client, room: &str| {
+            let to = format!("/secured/conference/state/topic.{room}@conference.meet.example");
+            c.say(&format!("SUBSCRIBE\nid:1\nreceipt:r\ndestination:{to}\n\n\0"));
+            while !c.hear().starts_with("RECEIPT\n") {}
+        };
+        for n in 0..20 {
+            watch(&mut c, &format!("room{n}"));
+            c.say("UNSUBSCRIBE\nid:1\nreceipt:u\n\n\0");
+            while !c.hear().starts_with("RECEIPT\nreceipt-id:u") {}
+        }
+        watch(&mut c, "last");
+        assert_eq!(known(), 1);
+        drop(c);
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while known() > 0 {
+            assert!(std::time::Instant::now() < end, "a room is kept");
+            std::thread::yield_now();
+        }
     });
     done.await.unwrap();
     app.drain().await;

@@ -210,7 +210,7 @@ impl World {
                 }
             }
             Output::Route(s) => self.route(node, s),
-            Output::Promised { .. } | Output::Live { .. } | Output::Told { .. } => {}
+            Output::Promised { .. } | Output::Live { .. } | Output::Told { .. } | Output::Refused(_) => {}
         }
     }
 

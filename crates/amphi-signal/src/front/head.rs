@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -25,8 +26,8 @@ pub(crate) struct Head {
     /// Region header of the proxy.
     pub(crate) region: Option<String>,
     pub(crate) user_agent: Option<String>,
-    /// First address of `X-Forwarded-For`.
-    pub(crate) forwarded_for: Option<std::net::IpAddr>,
+    /// The lines of `X-Forwarded-For`, joined.
+    pub(crate) forwarded_for: Option<String>,
     /// The method is `POST`.
     pub(crate) post: bool,
     pub(crate) content_length: Option<usize>,
@@ -90,12 +91,17 @@ pub(super) fn parse(buf: &[u8], region_header: &str) -> Result<Option<Head>, htt
             n if n.eq_ignore_ascii_case(region_header) => head.region = Some(value.into_owned()),
             n if n.eq_ignore_ascii_case("user-agent") => head.user_agent = Some(value.into_owned()),
             n if n.eq_ignore_ascii_case("x-forwarded-for") => {
-                head.forwarded_for = value.split(',').next().and_then(|a| a.trim().parse().ok());
+                let all = head.forwarded_for.get_or_insert_default();
+                all.push(',');
+                all.push_str(&value);
             }
-            n if n.eq_ignore_ascii_case("content-length") => match value.trim().parse() {
-                Ok(n) => head.content_length = Some(n),
-                Err(_) => head.special = true,
-            },
+            n if n.eq_ignore_ascii_case("content-length") => {
+                // What could be read in two ways is left to the general server, which refuses it (RFC 9112 §6.3).
+                let digits = value.trim();
+                let clear = head.content_length.is_none() && digits.bytes().all(|b| b.is_ascii_digit());
+                head.content_length = digits.parse().ok();
+                head.special |= !clear || head.content_length.is_none();
+            }
             n if ["transfer-encoding", "expect", "content-encoding"].iter().any(|s| n.eq_ignore_ascii_case(s)) => {
                 head.special = true;
             }
@@ -111,6 +117,20 @@ pub(super) fn parse(buf: &[u8], region_header: &str) -> Result<Option<Head>, htt
         head.upgrade = key.map(|key| Upgrade { key, xmpp, stomp });
     }
     Ok(Some(head))
+}
+
+/// Who a request comes from. A proxy that is trusted tells whom it has it from, at the end of what it was told itself; the last one
+/// that is no such proxy is not believed any more than it says itself.
+pub(crate) fn origin(peer: IpAddr, forwarded_for: Option<&str>, trusted: &[IpAddr]) -> IpAddr {
+    let mut from = peer;
+    for hop in forwarded_for.into_iter().flat_map(|f| f.rsplit(',')).map(str::trim).filter(|h| !h.is_empty()) {
+        if !trusted.contains(&from) {
+            break;
+        }
+        let Ok(addr) = hop.parse() else { break };
+        from = addr;
+    }
+    from
 }
 
 /// The token of a `Bearer` header; the scheme may be missing, as in the reference.
@@ -211,8 +231,28 @@ mod tests {
         assert!(h.post && h.close && !h.special);
         assert_eq!((h.content_length, h.origin.as_deref()), (Some(12), Some("https://a.example")));
         assert!(head("Transfer-Encoding: chunked").special);
-        assert!(head("Content-Length: x").special);
+        for unclear in ["x", "+12", "-1", "", "12\r\nContent-Length: 12", "x\r\nContent-Length: 12", "12, 12"] {
+            assert!(head(&format!("Content-Length: {unclear}")).special, "{unclear}");
+        }
         assert!(head("Expect: 100-continue").special);
+    }
+
+    #[test]
+    fn nobody_chooses_an_address_by_what_it_writes_in_a_header() {
+        let ip = |s: &str| s.parse::<IpAddr>().unwrap();
+        let trusted = [ip("127.0.0.1"), ip("10.0.0.1")];
+        let of = |peer: &str, text: &str| origin(ip(peer), Some(text), &trusted).to_string();
+        assert_eq!(of("127.0.0.1", "203.0.113.5"), "203.0.113.5");
+        assert_eq!(of("127.0.0.1", "1.2.3.4, 203.0.113.5"), "203.0.113.5");
+        assert_eq!(of("127.0.0.1", "1.2.3.4,203.0.113.5,10.0.0.1"), "203.0.113.5");
+        assert_eq!(of("203.0.113.9", "1.2.3.4"), "203.0.113.9");
+        assert_eq!(of("127.0.0.1", "1.2.3.4, unknown"), "127.0.0.1");
+        assert_eq!(of("127.0.0.1", ""), "127.0.0.1");
+        assert_eq!(origin(ip("127.0.0.1"), None, &trusted), ip("127.0.0.1"));
+        // Of several lines all count, in their order.
+        let text = b"GET / HTTP/1.1\r\nX-Forwarded-For: 1.2.3.4\r\nx-forwarded-for: 203.0.113.5\r\n\r\n";
+        let head = parse(text, "r").unwrap().unwrap();
+        assert_eq!(of("127.0.0.1", head.forwarded_for.as_deref().unwrap()), "203.0.113.5");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub(crate) mod head;
 mod request;
+mod turns;
 pub(crate) mod ws;
 
 use std::collections::HashMap;
@@ -20,9 +21,9 @@ use amphi_xmpp::c2s::UrlParams;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-use crate::addresses::Addresses;
+use crate::addresses::Shares;
 use crate::http::Http;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -31,6 +32,7 @@ use crate::shard::{NewConn, NewFraming, Shard, ShardMsg, Shards};
 use crate::tls::ServerTls;
 use crate::transport::{RawTransport, Transport};
 use head::{Head, Prefixed};
+pub(crate) use turns::{Door, Place, Turns};
 
 /// Where a node's clients are served.
 #[derive(Clone)]
@@ -46,8 +48,18 @@ pub(crate) enum Target {
 pub struct FrontSettings {
     /// Handshakes that run at the same time; further connections wait for their turn.
     pub handshakes: usize,
-    /// Connections that may wait for their turn; further ones are closed.
+    /// Handshakes of one address that run at the same time.
+    pub handshakes_per_address: usize,
+    /// How long a handshake is counted as running; a slower one goes on, and others have their turn.
+    pub turn_time: Duration,
+    /// Connections whose handshake is not over; further ones are closed.
     pub waiting: usize,
+    /// Those of one address.
+    pub waiting_per_address: usize,
+    /// Connections for HTTP; further ones are told to come back.
+    pub http: usize,
+    /// Those of one address.
+    pub http_per_address: usize,
     /// How long a connection may take to send its first request.
     pub head_timeout: Duration,
     /// Header in which the proxy tells the region of the user.
@@ -60,7 +72,12 @@ impl Default for FrontSettings {
     fn default() -> Self {
         Self {
             handshakes: 128,
+            handshakes_per_address: 64,
+            turn_time: Duration::from_secs(3),
             waiting: 16 * 1024,
+            waiting_per_address: 4 * 1024,
+            http: 100_000,
+            http_per_address: 10_000,
             head_timeout: Duration::from_secs(30),
             region_header: "x_proxy_region".to_owned(),
             trusted_proxies: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)],
@@ -78,9 +95,10 @@ pub(crate) struct Front {
     pub(crate) app: Arc<Http>,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) addresses: Arc<Addresses>,
-    pub(crate) turns: Arc<Semaphore>,
-    pub(crate) queue: Arc<Semaphore>,
+    pub(crate) door: Door,
+    /// Places for connections that are no WebSockets.
+    pub(crate) http: Arc<Semaphore>,
+    pub(crate) http_of: Shares,
     pub(crate) visitors: Option<Arc<Queue>>,
 }
 
@@ -104,17 +122,10 @@ impl Front {
         }
     }
 
-    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, IpAddr, Place)> {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                let Ok(place) = self.queue.clone().try_acquire_owned() else {
-                    self.metrics.refuse("front-queue-full");
-                    return None;
-                };
-                if !self.addresses.admit(peer.ip()) {
-                    self.metrics.refuse("address-rate");
-                    return None;
-                }
+                let place = self.door.enter(peer.ip())?;
                 let _ = socket.set_nodelay(true);
                 Some((socket, peer.ip(), place))
             }
@@ -128,75 +139,69 @@ impl Front {
         }
     }
 
-    /// Waits for a turn to shake hands.
-    async fn turn(&self, place: OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
-        let turn = match self.turns.clone().try_acquire_owned() {
-            Ok(t) => t,
-            Err(_) => {
-                self.metrics.handshakes_waiting.inc();
-                let turn = self.turns.clone().acquire_owned().await;
-                self.metrics.handshakes_waiting.dec();
-                turn.ok()?
-            }
-        };
-        // The place was for waiting; from here on the number of turns is the bound.
-        drop(place);
-        Some(turn)
-    }
-
     async fn plain_connection(
         self: Arc<Self>,
         shard: Rc<Shard>,
         mut socket: TcpStream,
         peer: IpAddr,
-        place: OwnedSemaphorePermit,
+        mut place: Place,
     ) {
-        let Some(turn) = self.turn(place).await else { return };
         let head = head::read(&mut socket, &self.settings.region_header);
         let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
         if let Some(endpoint) = self.queue_endpoint(&head) {
-            drop(turn);
+            drop(place);
             Box::pin(self.enqueue(Socket::Plain(socket), endpoint, head, buf)).await;
             return;
         }
         if !self.is_upgrade(&head) {
-            drop(turn);
+            drop(place);
             Box::pin(self.http(socket, peer, head, buf)).await;
             return;
         }
-        if let Some(new) = Box::pin(self.upgrade(Socket::Plain(socket), head, buf, peer, turn)).await {
-            let NewConn { transport: Socket::Plain(socket), framing, early, node, params, permit, peer } = new else {
+        place.turn().await;
+        if let Some(new) = Box::pin(self.upgrade(Socket::Plain(socket), head, buf, peer, place)).await {
+            let NewConn { transport: Socket::Plain(socket), framing, early, node, params, place, peer } = new else {
                 return;
             };
-            shard.begin(NewConn { transport: Transport::plain(socket), framing, early, node, params, permit, peer });
+            shard.begin(NewConn { transport: Transport::plain(socket), framing, early, node, params, place, peer });
         }
     }
 
-    async fn connection(self: Arc<Self>, socket: TcpStream, peer: IpAddr, place: OwnedSemaphorePermit) {
-        let Some(turn) = self.turn(place).await else { return };
+    async fn connection(self: Arc<Self>, socket: TcpStream, peer: IpAddr, mut place: Place) {
         let Some(tls) = &self.tls else { return };
-        let handshake = tokio_rustls::TlsAcceptor::from(tls.config()).accept(socket);
-        let Ok(Ok(mut stream)) = tokio::time::timeout(self.settings.head_timeout, handshake).await else {
+        let most = self.settings.head_timeout;
+        // A turn is worth something only when there is something to answer.
+        let hello = tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket);
+        let Ok(Ok(hello)) = tokio::time::timeout(most, hello).await else {
             self.metrics.refuse("tls-handshake");
             return;
         };
-        let head = head::read(&mut stream, &self.settings.region_header);
-        let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
+        place.turn().await;
+        let begun = async {
+            let Ok(mut stream) = hello.into_stream(tls.config()).await else {
+                self.metrics.refuse("tls-handshake");
+                return None;
+            };
+            let head = head::read(&mut stream, &self.settings.region_header).await;
+            head.ok().flatten().map(|h| (stream, h))
+        };
+        let Some(Some((stream, (head, buf)))) = place.work(most, begun).await else { return };
         if let Some(endpoint) = self.queue_endpoint(&head) {
-            drop(turn);
+            drop(place);
             self.enqueue(Socket::Tls(Box::new(stream)), endpoint, head, buf).await;
             return;
         }
         if !self.is_upgrade(&head) {
-            drop(turn);
+            drop(place);
             self.http(stream, peer, head, buf).await;
             return;
         }
-        let Some(new) = self.upgrade(Socket::Tls(Box::new(stream)), head, buf, peer, turn).await else { return };
-        let NewConn { transport, framing, early, node, params, permit, peer } = new;
+        place.turn().await;
+        let Some(new) = self.upgrade(Socket::Tls(Box::new(stream)), head, buf, peer, place).await else { return };
+        let NewConn { transport, framing, early, node, params, place, peer } = new;
         let Ok(transport) = transport.raw() else { return };
         if let Some(s) = self.shards.get(self.shards.pick()) {
-            s.send(ShardMsg::Adopt(Box::new(NewConn { transport, framing, early, node, params, permit, peer }))).await;
+            s.send(ShardMsg::Adopt(Box::new(NewConn { transport, framing, early, node, params, place, peer }))).await;
         }
     }
 
@@ -268,7 +273,7 @@ impl Front {
         head: Head,
         mut buf: BytesMut,
         peer: IpAddr,
-        turn: OwnedSemaphorePermit,
+        place: Place,
     ) -> Option<NewConn<Socket>> {
         let mut params = UrlParams::parse(&head.query);
         if let Some(t) = head::split_tenant(&head.path).0 {
@@ -286,7 +291,7 @@ impl Front {
         let node = match self.target(params.vnode.as_deref()) {
             Some(Target::Here(node)) => node.clone(),
             Some(Target::There(addr)) => {
-                drop(turn);
+                drop(place);
                 if let Err(e) = tunnel(socket, addr, &buf).await {
                     self.metrics.refuse("forward");
                     tracing::debug!(error = %e, node = params.vnode, "Forwarding a WebSocket failed.");
@@ -312,17 +317,14 @@ impl Front {
         }
         self.metrics.socket_writes.inc();
         buf.advance(head.len);
-        let peer = match head.forwarded_for {
-            Some(a) if self.settings.trusted_proxies.contains(&peer) => a,
-            _ => peer,
-        };
+        let peer = head::origin(peer, head.forwarded_for.as_deref(), &self.settings.trusted_proxies);
         Some(NewConn {
             transport: socket,
             framing: NewFraming::WebSocket,
             early: buf,
             node,
             params,
-            permit: Some(turn),
+            place: Some(place),
             peer,
         })
     }
@@ -334,6 +336,12 @@ impl Front {
         head: Head,
         mut buf: BytesMut,
     ) {
+        let (Ok(_of), Ok(_place)) = (self.http_of.try_acquire(peer), self.http.clone().try_acquire_owned()) else {
+            self.metrics.refuse("http-full");
+            let full = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = tokio::time::timeout(Duration::from_secs(5), io.write_all(full)).await;
+            return;
+        };
         let time = self.settings.head_timeout;
         if request::fits(&head, self.app.request_bytes) {
             match request::serve(&mut io, &self.app, peer, head, buf, time).await {
@@ -437,7 +445,7 @@ impl Socket {
 
 /// Copies bytes both ways between a client and another front; `sent` is what the client has said already.
 async fn tunnel(socket: Socket, to: &str, sent: &[u8]) -> io::Result<()> {
-    let mut upstream = TcpStream::connect(to).await?;
+    let mut upstream = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect(to)).await??;
     upstream.set_nodelay(true)?;
     upstream.write_all(sent).await?;
     match socket {

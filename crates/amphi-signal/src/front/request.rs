@@ -40,22 +40,26 @@ pub(super) async fn serve(
 ) -> io::Result<Served> {
     loop {
         let length = head.content_length.unwrap_or_default();
-        while buf.len() < head.len + length {
-            let read = tokio::time::timeout(head_timeout, io.read_buf(&mut buf)).await;
-            if read.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
-                return Ok(Served::Closed);
-            }
+        let whole = head.len + length;
+        let body = async {
+            while buf.len() < whole && io.read_buf(&mut buf).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // The whole body in one time: a byte now and then does not prolong it.
+        tokio::time::timeout(head_timeout, body).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        if buf.len() < whole {
+            return Ok(Served::Closed);
         }
         buf.advance(head.len);
         let body = buf.split_to(length).freeze();
-        let peer = head.forwarded_for.filter(|_| http.trusts(peer)).unwrap_or(peer);
+        let peer = head::origin(peer, head.forwarded_for.as_deref(), &http.trusted_proxies);
         let answer = http.conference_request(body, head.bearer.take(), peer).await;
         io.write_all(&write(&answer, http.allowed_origin(head.origin.as_deref()), head.close)).await?;
         if head.close {
             io.shutdown().await?;
             return Ok(Served::Closed);
         }
-        head = match next_head(io, &mut buf, http.region_header()).await? {
+        head = match next_head(io, &mut buf, http.region_header(), head_timeout).await? {
             Some(h) if fits(&h, http.request_bytes) => h,
             Some(_) => return Ok(Served::Other(buf)),
             None => return Ok(Served::Closed),
@@ -63,21 +67,40 @@ pub(super) async fn serve(
     }
 }
 
-/// Reads the next head, however long the client takes to ask again: a connection at rest costs next to nothing.
+/// How long a connection may be at rest between requests.
+const REST: Duration = Duration::from_secs(120);
+
+/// Reads the next head. The client may take its time to ask again, but not in the middle of asking.
 async fn next_head(
+    io: &mut (impl AsyncRead + Unpin),
+    buf: &mut BytesMut,
+    region_header: &str,
+    head_timeout: Duration,
+) -> io::Result<Option<Head>> {
+    if buf.is_empty() {
+        *buf = BytesMut::new();
+        match tokio::time::timeout(REST, io.read_buf(buf)).await {
+            Ok(read) => {
+                if read? == 0 {
+                    return Ok(None);
+                }
+            }
+            Err(_) => return Ok(None),
+        }
+    }
+    tokio::time::timeout(head_timeout, rest_of_head(io, buf, region_header)).await.unwrap_or(Ok(None))
+}
+
+async fn rest_of_head(
     io: &mut (impl AsyncRead + Unpin),
     buf: &mut BytesMut,
     region_header: &str,
 ) -> io::Result<Option<Head>> {
     loop {
-        if !buf.is_empty() {
-            match head::parse(buf, region_header) {
-                Ok(Some(h)) => return Ok(Some(h)),
-                Ok(None) if buf.len() < head::MAX_HEAD => {}
-                _ => return Ok(None),
-            }
-        } else {
-            *buf = BytesMut::new();
+        match head::parse(buf, region_header) {
+            Ok(Some(h)) => return Ok(Some(h)),
+            Ok(None) if buf.len() < head::MAX_HEAD => {}
+            _ => return Ok(None),
         }
         if io.read_buf(buf).await? == 0 {
             return Ok(None);

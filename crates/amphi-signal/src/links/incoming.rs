@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use amphi_stanza::StreamReader;
+use amphi_stanza::{Limits, StreamReader};
 use amphi_xmpp::s2s::{Incoming, IncomingConfig, IncomingOutput, Input, PeerCheck, Suspended, Tls, random_ids};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Links;
 use super::outgoing::limits;
 use super::socket::Socket;
+use crate::front::Place;
 
 /// A session of a peer that may be resumed.
 pub(super) enum Session {
@@ -20,6 +21,9 @@ pub(super) enum Session {
     /// Nobody holds it; given up at that time.
     Free(Box<Suspended>, Instant),
 }
+
+/// Bytes of an element before the peer is authenticated.
+const STRANGER: usize = 64 * 1024;
 
 struct Check<'a> {
     links: &'a Links,
@@ -46,7 +50,7 @@ impl PeerCheck for Check<'_> {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) {
+pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr, place: Place) {
     let config = IncomingConfig {
         tls: if links.settings.plain { Tls::Off } else { Tls::Required },
         // Replies travel on streams that we open ourselves, as stock peers demand for requests.
@@ -57,7 +61,9 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
     let resume_timeout = config.resume_timeout;
     let mut core = Incoming::new(Instant::now(), config, links.secret.clone(), random_ids());
     let mut socket = Socket::Plain(socket);
-    let mut reader = StreamReader::new(limits());
+    // Nobody has proved anything yet, so little is held for it.
+    let mut reader = StreamReader::new(Limits { bytes: STRANGER, ..limits() });
+    let mut place = Some(place);
     let mut buf = vec![0u8; 16 * 1024].into_boxed_slice();
     let mut check = Check { links: &links, fingerprint: None };
     let (let_go, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<Option<Suspended>>>();
@@ -98,6 +104,8 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
                     });
                 }
                 IncomingOutput::Authenticated(pair) => {
+                    reader.set_limits(limits());
+                    place = None;
                     tracing::info!(from = pair.from, to = pair.to, %peer, "Peer authenticated.");
                 }
                 IncomingOutput::Managed { id } => {
@@ -133,7 +141,7 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
                         links.refuse("s2s-closed");
                         tracing::info!(%peer, remote = core.remote(), condition = e.condition.as_str(), "Stream of a peer ended with an error.");
                     }
-                    session.take().map(|id| links.suspended.lock().remove(&id));
+                    // What the peer did not end, silence for instance, it may resume.
                     break 'stream;
                 }
                 IncomingOutput::Bidi | IncomingOutput::Resumed => {}
@@ -169,6 +177,7 @@ pub(super) async fn run(links: Arc<Links>, socket: TcpStream, peer: SocketAddr) 
             }
         }
     }
+    drop(place);
     socket.close().await;
     if let Some(id) = session {
         let mut all = links.suspended.lock();

@@ -21,6 +21,7 @@ use amphi_xmpp::s2s::{DialbackSecret, Pair, VerifyRequest};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::front::Door;
 use crate::metrics::LinkLabel;
 use crate::node::Node;
 use crate::tls::ServerTls;
@@ -62,7 +63,7 @@ pub struct LinkSettings {
     pub peers: Vec<PeerSettings>,
     /// TLS off: for tests on loopback alone.
     pub plain: bool,
-    /// Bytes that may wait for an in-memory link.
+    /// Bytes that may wait for an in-memory link, or for the task of a stream.
     pub memory_bytes: usize,
     /// Pause between attempts to reach a peer.
     pub retry: Duration,
@@ -153,12 +154,13 @@ impl Links {
     }
 
     /// Accepts streams of peers until the listener fails.
-    pub(crate) async fn serve(self: Arc<Self>, listener: tokio::net::TcpListener) {
+    pub(crate) async fn serve(self: Arc<Self>, listener: tokio::net::TcpListener, door: Door) {
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
+                    let Some(place) = door.enter(peer.ip()) else { continue };
                     let _ = socket.set_nodelay(true);
-                    tokio::spawn(incoming::run(self.clone(), socket, peer));
+                    tokio::spawn(incoming::run(self.clone(), socket, peer, place));
                 }
                 Err(e) => {
                     tracing::warn!(error = %e, "Accepting a stream between servers failed.");
@@ -200,7 +202,7 @@ impl Links {
         match self.routes.get(to.domain()) {
             Some(Route::Memory(m)) => {
                 let n = stanza.raw().len();
-                if m.bytes.fetch_add(n, Ordering::Relaxed) > self.settings.memory_bytes.max(1 << 20) {
+                if m.bytes.fetch_add(n, Ordering::Relaxed) > self.most_bytes() {
                     m.bytes.fetch_sub(n, Ordering::Relaxed);
                     m.overflowed.store(true, Ordering::Relaxed);
                     self.refuse("link-full");
@@ -210,13 +212,26 @@ impl Links {
             }
             Some(Route::Stream(i)) => {
                 let Ok(pair) = Pair::new(from.domain(), to.domain()) else { return };
-                self.stream(*i, &pair, false).send(stanza);
+                if let Err(s) = self.stream(*i, &pair, false).send(stanza, self.most_bytes()) {
+                    self.full(s);
+                }
             }
             None => {
                 self.refuse("domain-restricted");
                 self.bounce(vec![stanza], Condition::RemoteServerNotFound);
             }
         }
+    }
+
+    /// Bytes that may wait for one link.
+    fn most_bytes(&self) -> usize {
+        self.settings.memory_bytes.max(1 << 20)
+    }
+
+    /// Gives up what a link cannot hold.
+    fn full(self: &Arc<Self>, stanza: Stanza) {
+        self.refuse("link-full");
+        self.bounce(vec![stanza], Condition::ResourceConstraint);
     }
 
     fn refuse(&self, reason: &'static str) {
@@ -251,7 +266,9 @@ impl Links {
     fn separate(self: &Arc<Self>, peer: usize, pair: Pair, unsent: Vec<Stanza>) {
         let s = outgoing::Stream::start(self.clone(), peer, pair, false, true);
         for stanza in unsent {
-            s.send(stanza);
+            if let Err(stanza) = s.send(stanza, self.most_bytes()) {
+                self.full(stanza);
+            }
         }
         self.streams.lock().entry(peer).or_default().push(s);
     }

@@ -1,7 +1,7 @@
 //! The task of a stream that we opened.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use amphi_room::PeerState;
@@ -30,14 +30,30 @@ pub(super) struct Stream {
     pairs: Arc<Mutex<Vec<Pair>>>,
     /// Further pairs may be put on it; until the peer refuses one.
     shared: Arc<AtomicBool>,
+    waiting: Arc<Waiting>,
 }
+
+/// What the task of a stream has not taken yet, since it waits for its socket.
+#[derive(Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    /// Something was given up: the peer is told everything anew.
+    overflowed: AtomicBool,
+}
+
+/// With fewer stanzas waiting than this, a peer that missed some has caught up.
+const CAUGHT_UP: usize = 1024;
 
 impl Stream {
     /// Starts a stream for a pair. `alone`: no further pair is put on it.
     pub(super) fn start(links: Arc<Links>, peer: usize, pair: Pair, keep: bool, alone: bool) -> Self {
         let (tx, rx) = mpsc::unbounded_channel();
-        let stream =
-            Self { tx, pairs: Arc::new(Mutex::new(vec![pair.clone()])), shared: Arc::new(AtomicBool::new(!alone)) };
+        let stream = Self {
+            tx,
+            pairs: Arc::new(Mutex::new(vec![pair.clone()])),
+            shared: Arc::new(AtomicBool::new(!alone)),
+            waiting: Arc::default(),
+        };
         let config = config(&links, &links.settings.peers[peer], pair, Purpose::Stanzas);
         tokio::spawn(run(links, peer, config, rx, keep, stream.clone()));
         stream
@@ -56,8 +72,16 @@ impl Stream {
         let _ = self.tx.send(Command::Add(pair));
     }
 
-    pub(super) fn send(&self, stanza: Stanza) {
+    /// Gives the stanza back if `limit` bytes wait already.
+    pub(super) fn send(&self, stanza: Stanza, limit: usize) -> Result<(), Stanza> {
+        let n = stanza.raw().len();
+        if self.waiting.bytes.fetch_add(n, Ordering::Relaxed) > limit {
+            self.waiting.bytes.fetch_sub(n, Ordering::Relaxed);
+            self.waiting.overflowed.store(true, Ordering::Relaxed);
+            return Err(stanza);
+        }
         let _ = self.tx.send(Command::Send(stanza));
+        Ok(())
     }
 }
 
@@ -267,7 +291,7 @@ async fn run(
     stream: Stream,
 ) {
     // Only what is shared is kept: as long as a sender lived here, the end of all others would not be seen.
-    let Stream { pairs, shared, tx } = stream;
+    let Stream { pairs, shared, waiting, tx } = stream;
     drop(tx);
     let local = config.pair.from.clone();
     let mut core = Outgoing::new(Instant::now(), config, links.secret.clone());
@@ -336,17 +360,29 @@ async fn run(
             node.metrics.link_queue.get_or_create(&label).set(core.queued() as i64);
         }
         match conn.wait(&mut core, Some(&mut rx)).await {
-            Some(Command::Send(s)) => match core.send(Instant::now(), s) {
-                Ok(()) => {}
-                // Its pair was refused after it had been put here; there is a stream of its own for it now.
-                Err(SendError::OtherPair(s)) => links.send(s),
-                Err(SendError::Full(s)) => {
-                    links.refuse("link-full");
-                    links.bounce(vec![s], Condition::ResourceConstraint);
+            Some(Command::Send(s)) => {
+                waiting.bytes.fetch_sub(s.raw().len(), Ordering::Relaxed);
+                match core.send(Instant::now(), s) {
+                    Ok(()) => {}
+                    // Its pair was refused after it had been put here; there is a stream of its own for it now.
+                    Err(SendError::OtherPair(s)) => links.send(s),
+                    Err(SendError::Full(s)) => {
+                        waiting.overflowed.store(true, Ordering::Relaxed);
+                        links.full(s);
+                    }
                 }
-            },
+            }
             Some(Command::Add(pair)) => core.add_pair(Instant::now(), pair),
             None => {}
+        }
+        if up
+            && rx.is_empty()
+            && core.queued() < CAUGHT_UP
+            && waiting.overflowed.load(Ordering::Relaxed)
+            && waiting.overflowed.swap(false, Ordering::Relaxed)
+        {
+            let all = if keep { links.settings.peers[peer].domains.clone() } else { remotes() };
+            links.state(&local, all, PeerState::Up { fresh: true }).await;
         }
     }
 }

@@ -13,9 +13,9 @@ use amphi_room::Claims;
 use amphi_stanza::BareJid;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
-use super::{Queue, Ticket};
+use super::{Queue, Ticket, Watching};
 use crate::front::head;
 use crate::front::ws::{self, WsEvent, WsReader};
 use crate::hosts::HostAuth;
@@ -48,7 +48,7 @@ fn refusal(message: &'static str, details: impl Into<String>) -> Refusal {
 struct State {
     id: Box<str>,
     room: String,
-    rx: watch::Receiver<u32>,
+    rx: Watching,
     /// The number that was told last.
     told: u32,
     /// Not again before.
@@ -188,13 +188,10 @@ impl Connection {
                 match state {
                     // Compared, not only awaited: another branch may win between the change and its turn.
                     Some(s) => loop {
-                        let differs = *s.rx.borrow_and_update() != s.told;
-                        if differs {
+                        if s.rx.people() != s.told {
                             return tokio::time::sleep_until(s.next.into()).await;
                         }
-                        if s.rx.changed().await.is_err() {
-                            return pending().await;
-                        }
+                        s.rx.changed().await;
                     },
                     None => pending().await,
                 }
@@ -324,7 +321,7 @@ impl Connection {
                 if self.state.is_some() {
                     return Err(busy());
                 }
-                let rx = self.queue.watch(&real);
+                let rx = self.queue.watch(real);
                 self.state = Some(State { id: id.into(), room, rx, told: u32::MAX, next: now });
                 self.session.grant(now, id);
                 self.tell_state();
@@ -446,7 +443,7 @@ impl Connection {
 
     fn tell_state(&mut self) {
         let Some(s) = &mut self.state else { return };
-        let n = *s.rx.borrow_and_update();
+        let n = s.rx.people();
         if n == s.told {
             return;
         }

@@ -143,7 +143,7 @@ impl Service {
         } else {
             [host, ":80"].concat()
         };
-        let (status, ..) = http::call(&address, req.body(Full::new(Bytes::from(body)))?).await?;
+        let (status, ..) = http::call(&address, req.body(Full::new(Bytes::from(body)))?, 2 * PATIENCE).await?;
         Ok(status.as_u16())
     }
 }

@@ -47,13 +47,14 @@ impl Lists {
         rx
     }
 
-    async fn add(&self, change: VisitorChange, limit: usize) {
+    async fn add(&self, focus: &FocusHandle, change: VisitorChange, limit: usize) {
         let mut topics = self.0.lock().await;
         let Some(topic) = topics.get_mut(&change.meeting_id) else { return };
         topic.pending.push(Change { id: change.id, name: change.name, joined: change.joined });
         if topic.pending.len() > limit {
             // Too much to tell piece by piece: subscribers come back and get the whole.
-            topics.remove(&change.meeting_id);
+            let Some(t) = topics.remove(&change.meeting_id) else { return };
+            focus.input(Input::WatchVisitors { room: t.room, on: false }).await;
         }
     }
 
@@ -83,10 +84,36 @@ pub(crate) async fn changes(queue: Arc<Queue>, mut rx: mpsc::UnboundedReceiver<V
     loop {
         tokio::select! {
             change = rx.recv() => match change {
-                Some(c) => queue.lists.add(c, queue.settings.list_limit).await,
+                Some(c) => queue.lists.add(&focus, c, queue.settings.list_limit).await,
                 None => return,
             },
             _ = turn.tick() => queue.lists.flush(&focus).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(n: usize) -> VisitorChange {
+        VisitorChange { meeting_id: "m".into(), id: n.to_string().into(), name: "a".into(), joined: true }
+    }
+
+    #[tokio::test]
+    async fn a_list_that_changed_too_much_is_not_watched_any_more() {
+        let (focus, mut told) = FocusHandle::pair();
+        let lists = Lists::default();
+        let room = BareJid::parse("talk@conference.meet.example").unwrap();
+        let mut heard = lists.subscribe(&focus, "m", &room).await;
+        for n in 0..4 {
+            lists.add(&focus, change(n), 2).await;
+        }
+        assert!(heard.recv().await.is_err());
+        let mut on = Vec::new();
+        while let Some(Input::WatchVisitors { on: now, .. }) = told() {
+            on.push(now);
+        }
+        assert_eq!(on, [true, false]);
     }
 }

@@ -103,6 +103,7 @@ impl Queue {
     fn with_room<T>(&self, room: &BareJid, f: impl FnOnce(&Arc<Waiting>) -> T) -> T {
         let mut rooms = self.rooms.lock();
         let found = rooms.entry(room.clone()).or_insert_with(|| {
+            self.metrics.queue_rooms.inc();
             Arc::new(Waiting {
                 hall: Mutex::new(Hall::new(self.settings.rule, self.settings.spread)),
                 live: watch::Sender::new(None),
@@ -149,6 +150,7 @@ impl Queue {
         };
         if unknown && w.count.receiver_count() == 0 {
             rooms.remove(room);
+            self.metrics.queue_rooms.dec();
         }
     }
 
@@ -165,8 +167,9 @@ impl Queue {
     }
 
     /// Somebody wants to know how many wait.
-    pub(crate) fn watch(&self, room: &BareJid) -> watch::Receiver<u32> {
-        self.with_room(room, |w| w.count.subscribe())
+    pub(crate) fn watch(self: &Arc<Self>, room: BareJid) -> Watching {
+        let rx = self.with_room(&room, |w| w.count.subscribe());
+        Watching { queue: self.clone(), room, rx: Some(rx) }
     }
 }
 
@@ -205,6 +208,38 @@ impl Drop for Ticket {
         if left == 0 {
             self.queue.tidy(&self.room);
         }
+    }
+}
+
+/// A look at how many wait. Its room is forgotten when it was the last that kept it.
+pub(crate) struct Watching {
+    queue: Arc<Queue>,
+    room: BareJid,
+    rx: Option<watch::Receiver<u32>>,
+}
+
+impl Watching {
+    /// The number.
+    pub(crate) fn people(&mut self) -> u32 {
+        self.rx.as_mut().map_or(0, |rx| *rx.borrow_and_update())
+    }
+
+    /// Waits until it is another.
+    pub(crate) async fn changed(&mut self) {
+        let changed = match &mut self.rx {
+            Some(rx) => rx.changed().await.is_ok(),
+            None => false,
+        };
+        if !changed {
+            std::future::pending().await
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.rx = None;
+        self.queue.tidy(&self.room);
     }
 }
 

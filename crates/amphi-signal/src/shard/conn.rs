@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
 use super::{Resumption, Shard};
+use crate::budget::Budget;
 use crate::front::ws::WsReader;
 use crate::metrics::Kind;
 use crate::node::Node;
@@ -99,9 +100,8 @@ pub(crate) struct Conn {
     stalled: Cell<Option<Instant>>,
     /// Hubs that have heard of this session.
     hubs: Cell<u64>,
-    /// Tokens of the read rate.
-    budget: Cell<i64>,
-    budget_at: Cell<Instant>,
+    /// What is left of the read rate.
+    budget: Cell<Budget>,
 }
 
 /// What a freshly bound stream hands over.
@@ -140,8 +140,7 @@ pub(crate) async fn run(shard: Rc<Shard>, b: Bound) {
         last_read: Cell::new(now),
         stalled: Cell::new(None),
         hubs: Cell::new(0),
-        budget: Cell::new(i64::from(shard.settings.read_rate) * 2),
-        budget_at: Cell::new(now),
+        budget: Cell::new(Budget::new(shard.settings.read_rate, now)),
     });
     shard.insert(conn.clone());
     let gauge = shard.metrics.connections.get_or_create_owned(&Kind { kind });
@@ -156,18 +155,24 @@ pub(crate) async fn run(shard: Rc<Shard>, b: Bound) {
 
 /// Gives a broken stream its new socket.
 pub(crate) fn resume(shard: &Rc<Shard>, r: Resumption) {
-    let Some(conn) = shard.conn(r.conn) else { return };
     let Ok(transport) = r.transport.adopt() else { return };
-    let (Some(previd), Some(version)) = (conn.sm_id.borrow().clone(), conn.sm.get()) else { return };
-    if conn.outbox.borrow_mut().resume(r.h).is_err() {
-        // More acknowledged than was sent: the old stream stays as it is, for a client that counts right.
-        shard.metrics.refuse("resume-count");
+    let websocket = matches!(r.framing, Framing::WebSocket(_));
+    let refuse = |reason, h| {
+        shard.metrics.refuse(reason);
         let mut bytes = Vec::new();
-        let failed = sm::failed(version, Condition::ItemNotFound, Some(conn.inbound.get()));
-        outgoing::pack(&mut bytes, &failed, matches!(r.framing, Framing::WebSocket(_)));
+        outgoing::pack(&mut bytes, &sm::failed(r.version, Condition::ItemNotFound, h), websocket);
         let _ = transport.try_write(&bytes);
         transport.shutdown();
-        return;
+    };
+    let known = shard.conn(r.conn).and_then(|c| {
+        let previd = c.sm_id.borrow().clone()?;
+        Some((c.clone(), previd, c.sm.get()?))
+    });
+    // It may have ended while the new socket was on its way here.
+    let Some((conn, previd, version)) = known else { return refuse("resume-gone", None) };
+    if conn.outbox.borrow_mut().resume(r.h).is_err() {
+        // More acknowledged than was sent: the old stream stays as it is, for a client that counts right.
+        return refuse("resume-count", Some(conn.inbound.get()));
     }
     if let Link::Hibernated(_) = &*conn.link.borrow() {
         shard.metrics.hibernated.dec();
@@ -220,7 +225,7 @@ async fn read_loop(shard: &Rc<Shard>, conn: &Rc<Conn>, early: BytesMut) {
     // The link that this reader serves: resumption may replace it under our feet.
     let mine = conn.epoch.get();
     let stop = loop {
-        match conn.consume(shard, &mut buf).await {
+        match conn.consume(shard, &mut buf, mine).await {
             Ok(()) => {}
             Err(stop) => break stop,
         }
@@ -264,10 +269,12 @@ impl Conn {
         self.outbox.borrow_mut().push(e);
     }
 
-    /// Breaks the socket for good: the reader finishes.
+    /// Breaks the socket for good: the reader finishes, and the stream cannot be resumed.
     fn abort(&self, shard: &Shard, reason: &'static str) {
-        if self.sm_id.borrow_mut().take().is_none() && matches!(&*self.link.borrow(), Link::Gone) {
-            return;
+        match self.sm_id.borrow_mut().take() {
+            Some(id) => self.node.forget_resumption(&id),
+            None if matches!(&*self.link.borrow(), Link::Gone) => return,
+            None => {}
         }
         // Once: the reader may see the end later than the next write finds the same reason.
         if self.dead.replace(true) {

@@ -66,15 +66,15 @@ pub(crate) struct NewConn<T> {
     pub(crate) node: Arc<Node>,
     pub(crate) params: amphi_xmpp::c2s::UrlParams,
     /// Held until the handshake is over.
-    pub(crate) permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    pub(crate) place: Option<crate::front::Place>,
     pub(crate) peer: std::net::IpAddr,
 }
 
 impl NewConn<RawTransport> {
     /// Registers the socket with this thread.
     fn adopt(self) -> std::io::Result<NewConn<Transport>> {
-        let Self { transport, framing, early, node, params, permit, peer } = self;
-        Ok(NewConn { transport: transport.adopt()?, framing, early, node, params, permit, peer })
+        let Self { transport, framing, early, node, params, place, peer } = self;
+        Ok(NewConn { transport: transport.adopt()?, framing, early, node, params, place, peer })
     }
 }
 
@@ -86,6 +86,7 @@ pub(crate) struct Resumption {
     pub(crate) early: BytesMut,
     /// Stanzas that the client has handled.
     pub(crate) h: u32,
+    pub(crate) version: amphi_xmpp::sm::Version,
     pub(crate) claims: Option<Arc<amphi_room::Claims>>,
     pub(crate) region: Option<String>,
 }

@@ -36,7 +36,7 @@ enum Done {
 
 /// Runs the handshake of a new connection, and then the connection.
 pub(super) async fn run(shard: Rc<Shard>, new: Box<NewConn<Transport>>) {
-    let NewConn { transport, framing, early, node, params, permit, peer } = *new;
+    let NewConn { transport, framing, early, node, params, place, peer } = *new;
     let limits = NegotiationLimits::default();
     let element = Limits { bytes: limits.element_bytes, depth: 16, attrs: 32, nodes: 256 };
     let (kind, security, framing) = match framing {
@@ -61,21 +61,26 @@ pub(super) async fn run(shard: Rc<Shard>, new: Box<NewConn<Transport>>) {
     };
     let mut backend = NodeBackend::new(node.clone(), peer);
     let time = shard.settings.negotiation_timeout;
-    let done = tokio::time::timeout(time, Box::pin(pending.negotiate(negotiation, &mut backend))).await;
+    let work = Box::pin(pending.negotiate(negotiation, &mut backend));
+    let mut place = place;
+    let done = match &mut place {
+        Some(p) => p.work(time, work).await,
+        None => tokio::time::timeout(time, work).await.ok(),
+    };
     let done = match done {
-        Ok(Ok(Some(d))) => d,
-        Ok(Ok(None) | Err(_)) => {
+        Some(Ok(Some(d))) => d,
+        Some(Ok(None) | Err(_)) => {
             pending.transport.shutdown();
             return;
         }
-        Err(_) => {
+        None => {
             shard.metrics.close("handshake-timeout");
             pending.send(&[StreamError::new(StreamCondition::ConnectionTimeout).write()]).ok();
             pending.transport.shutdown();
             return;
         }
     };
-    drop(permit);
+    drop(place);
     let Pending { transport, framing, buf, .. } = pending;
     match done {
         Done::Bound(b) => {
@@ -90,6 +95,7 @@ pub(super) async fn run(shard: Rc<Shard>, new: Box<NewConn<Transport>>) {
                 framing,
                 early: buf,
                 h: r.h,
+                version: r.version,
                 claims: r.identity.claims.clone(),
                 region: r.params.region.clone(),
             };

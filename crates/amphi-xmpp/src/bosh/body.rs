@@ -107,6 +107,9 @@ pub(super) fn has_text(body: Element<'_>) -> bool {
     body.nodes().any(|n| matches!(n, Child::Text(t) if !t.trim().is_empty()))
 }
 
+/// Bytes of namespace declarations that a child may take from its body.
+const MAX_DECLARATIONS: usize = 1024;
+
 /// Takes a child out of a body as a self-contained element. One without a namespace of its own is in `jabber:client`
 /// (XEP-0206 §2), and prefixes that the body declares are declared on it.
 pub(super) fn unwrap_child(body: Element<'_>, child: Element<'_>, limits: &Limits) -> Result<Stanza, XmlError> {
@@ -129,6 +132,10 @@ pub(super) fn unwrap_child(body: Element<'_>, child: Element<'_>, limits: &Limit
         if used && child.attr(decl).is_none() {
             declare(decl, &uri);
         }
+    }
+    // Every child has a copy of them: a long one would make much of little.
+    if declarations.len() > MAX_DECLARATIONS {
+        return Err(XmlError::Limit("declarations"));
     }
     let whole = [&outer[..name_end], &declarations, &outer[name_end..]].concat();
     Stanza::parse(whole.into(), limits)

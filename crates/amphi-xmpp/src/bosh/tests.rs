@@ -332,6 +332,16 @@ fn children_are_self_contained() {
 }
 
 #[test]
+fn a_long_namespace_of_the_body_is_not_copied_into_many_children() {
+    let mut p = Peer::created();
+    p.send_as(101, 101, &format!("xmlns:q='urn:{}'", "q".repeat(2000)), "<q:x/><q:x/>");
+    assert_eq!(
+        p.out(),
+        ["answer 101 <body xmlns='BOSH' type='terminate' condition='bad-request'/>", "ended Violation(BadRequest)"]
+    );
+}
+
+#[test]
 fn text_between_elements_is_a_bad_request() {
     let mut p = Peer::created();
     p.send(101, " <message/> x");

@@ -41,7 +41,10 @@ pub struct ClientConfig {
     pub tls: Tls,
     /// Whether the server must have a certificate for its domain; yes by default.
     pub require_certificate: bool,
-    /// Whether PLAIN may be used without TLS: loopback and trusted networks only; no by default.
+    /// SHA-256 fingerprints of its certificate, in lower-case hex digits; whoever makes the connection compares them.
+    pub pins: Vec<String>,
+    /// Whether PLAIN may be used without TLS, or with a server whose certificate is not known: loopback and trusted networks only;
+    /// no by default.
     pub plain_without_tls: bool,
     /// Whether stream management is asked for; yes by default.
     pub stream_management: bool,
@@ -68,6 +71,7 @@ impl ClientConfig {
             resource: None,
             tls: Tls::IfOffered,
             require_certificate: true,
+            pins: Vec::new(),
             plain_without_tls: false,
             stream_management: true,
             negotiation_timeout: Duration::from_secs(30),

@@ -22,7 +22,7 @@ pub enum CloseReason {
     #[error("login: {0}")]
     Login(#[from] ClientError),
     /// The server offers no mechanism that may be used.
-    #[error("no usable SASL mechanism")]
+    #[error("no usable SASL mechanism; PLAIN is used only with a server whose certificate is known")]
     NoMechanism,
     /// The server gave no address.
     #[error("bind refused: {0}")]

@@ -49,6 +49,8 @@ pub struct BridgeFile {
     pub password_file: Option<PathBuf>,
     /// Bridge in a process of its own: where the main node takes client streams, as `host:port`.
     pub main_c2s: Option<String>,
+    /// SHA-256 fingerprint of the certificate that the main node shows there; as `focus.main_fingerprint`.
+    pub main_fingerprint: Option<String>,
     /// Room in which bridges announce themselves to the focus: a name on `internal.auth.<domain>`, or a whole address.
     pub brewery: String,
     /// Name in that room, which no other bridge has. Unset: `bridge-` and the name of this machine.
@@ -116,6 +118,7 @@ impl Default for BridgeFile {
             password: None,
             password_file: None,
             main_c2s: None,
+            main_fingerprint: None,
             brewery: "jvbbrewery".to_owned(),
             nick: None,
             logins: Vec::new(),
@@ -148,6 +151,8 @@ impl Default for BridgeFile {
 pub struct BridgeLoginFile {
     /// Where it takes client streams, as `host:port`.
     pub address: String,
+    /// SHA-256 fingerprint of the certificate that it shows there; as `focus.main_fingerprint`.
+    pub fingerprint: Option<String>,
     /// Domain of the account, such as `auth.example.com`.
     pub domain: String,
     /// Local part of the account.

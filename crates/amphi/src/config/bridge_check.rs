@@ -56,6 +56,8 @@ pub enum BridgePlace {
 pub struct BridgeLogin {
     /// Host and port.
     pub address: String,
+    /// Of its certificate, if it is known.
+    pub fingerprint: Option<String>,
     /// Domain of the account.
     pub domain: String,
     /// Local part.
@@ -91,6 +93,7 @@ impl Check<'_> {
             }
             Some(text) => BridgePlace::Elsewhere(BridgeLogin {
                 address: self.host_port("bridge.main_c2s", text)?,
+                fingerprint: self.fingerprint("bridge.main_fingerprint", said.main_fingerprint.as_deref()),
                 domain: auth,
                 user: said.user.clone(),
                 password,
@@ -198,7 +201,8 @@ impl Check<'_> {
             }
             if let (Some(address), Some(domain), Some(password)) = (address, domain, password) {
                 let (user, password) = (l.user.clone(), Password::Given(password));
-                logins.push(BridgeLogin { address, domain, user, password, breweries });
+                let fingerprint = self.fingerprint(&at("fingerprint"), l.fingerprint.as_deref());
+                logins.push(BridgeLogin { address, fingerprint, domain, user, password, breweries });
             }
         }
         logins

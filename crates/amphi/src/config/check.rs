@@ -266,7 +266,9 @@ impl Check<'_> {
             self.wrong("focus.user", format!("{:?} is not a local part", said.user));
             return None;
         };
+        let fingerprint = self.fingerprint("focus.main_fingerprint", said.main_fingerprint.as_deref());
         let main_c2s = said.main_c2s.as_ref().and_then(|text| self.host_port("focus.main_c2s", text));
+        let main_c2s = main_c2s.map(|address| Peer { address, fingerprint });
         if roles.focus && !roles.main && said.main_c2s.is_none() {
             self.wrong("focus.main_c2s", "is needed: this process runs the focus and not the main node");
         }

@@ -278,8 +278,8 @@ pub struct Focus {
 pub enum FocusPlace {
     /// In this process. `main_c2s`: where the main node is when it is not.
     Here {
-        /// Host and port of the main node's client streams.
-        main_c2s: Option<String>,
+        /// The main node's client streams.
+        main_c2s: Option<Peer>,
     },
     /// Another process, which logs in over TCP. `http`: where conference requests go.
     Elsewhere {

@@ -23,6 +23,9 @@ pub struct FocusFile {
     pub password_file: Option<PathBuf>,
     /// Focus in a process of its own: where the main node takes client streams, as `host:port`.
     pub main_c2s: Option<String>,
+    /// SHA-256 fingerprint of the certificate that the main node shows there, as `sha256:` and hex digits: the focus logs in nowhere
+    /// else. Without it any certificate is taken, and a password is never sent in clear, unless the address is this machine.
+    pub main_fingerprint: Option<String>,
     /// Focus elsewhere: where the front forwards conference requests, such as `http://192.0.2.7:8888`.
     pub http: Option<String>,
     /// Visitors that a node may have over all conferences.
@@ -70,6 +73,7 @@ impl Default for FocusFile {
             password: None,
             password_file: None,
             main_c2s: None,
+            main_fingerprint: None,
             http: None,
             max_visitors_per_node: 10_000,
             open_node_at: 200,

@@ -187,7 +187,7 @@ fn span(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, FocusAuthentication, FocusPlace, Layers, Login, WhereNode};
+    use crate::config::{Config, FocusAuthentication, FocusPlace, Layers, Login, Peer, WhereNode};
 
     fn import(jicofo: &str, env: &str) -> Import {
         let mut import = Import::default();
@@ -255,7 +255,8 @@ jicofo {
         assert_eq!((c.media.overloaded_at, c.media.sources_per_participant), (70, 40));
         assert_eq!(c.media.region_groups, ["eu-west eu-central", "us"]);
         assert_eq!(c.focus.trusted_domains, ["recorder.meet.example.com"]);
-        assert_eq!(c.focus.place, FocusPlace::Here { main_c2s: Some("localhost:5222".to_owned()) });
+        let main = Peer { address: "localhost:5222".to_owned(), fingerprint: None };
+        assert_eq!(c.focus.place, FocusPlace::Here { main_c2s: Some(main) });
         assert!(
             matches!(&c.visitors.nodes[0].place, WhereNode::Elsewhere { c2s: Some(at), .. } if at == "10.0.0.11:5222")
         );

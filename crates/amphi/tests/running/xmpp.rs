@@ -38,6 +38,21 @@ impl Person {
     }
 
     pub fn login_as(front: SocketAddr, name: &str, host: &str, path: &str) -> Self {
+        let mut me = Self::authenticate(front, name, host, path);
+        me.send(&format!(
+            "<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+              <resource>{name}</resource></bind></iq>"
+        ));
+        let bound = me.wait(|s| s.id().as_deref() == Some("bind"));
+        let jid = bound.root().child_named("bind").and_then(|b| b.child_named("jid")).expect("an address");
+        me.jid = jid.text().into_owned();
+        // What hosts say of themselves at this point.
+        me.inbox.clear();
+        me
+    }
+
+    /// Logged in, with nothing bound or resumed.
+    pub fn authenticate(front: SocketAddr, name: &str, host: &str, path: &str) -> Self {
         let ws = Ws::open(front, path);
         let mut me = Self {
             name: name.to_owned(),
@@ -61,15 +76,6 @@ impl Person {
         me.wait_for("success");
         me.send(&open);
         me.wait_for("features");
-        me.send(&format!(
-            "<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
-              <resource>{name}</resource></bind></iq>"
-        ));
-        let bound = me.wait(|s| s.id().as_deref() == Some("bind"));
-        let jid = bound.root().child_named("bind").and_then(|b| b.child_named("jid")).expect("an address");
-        me.jid = jid.text().into_owned();
-        // What hosts say of themselves at this point.
-        me.inbox.clear();
         me
     }
 
@@ -80,11 +86,12 @@ impl Person {
         while matches!(self.ws.next(PATIENCE), WsEvent::Text(_)) {}
     }
 
-    /// Switches stream management on.
-    pub fn enable(&mut self) {
+    /// Switches stream management on; returns the id under which the stream can be resumed.
+    pub fn enable(&mut self) -> String {
         self.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
-        self.wait_for("enabled");
+        let enabled = self.wait_for("enabled");
         self.received = Some(0);
+        enabled.attr("id").unwrap_or_default().into_owned()
     }
 
     pub fn nick(&self) -> &str {

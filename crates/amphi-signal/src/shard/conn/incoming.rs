@@ -58,7 +58,7 @@ impl Conn {
                 Ok(n) => {
                     buf.extend_from_slice(&scratch[..n]);
                     self.last_read.set(Instant::now());
-                    self.budget.set(self.budget.get() - n as i64);
+                    self.budget.set(self.budget.get().less(n));
                     return Ok(());
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -73,28 +73,29 @@ impl Conn {
 
     /// How long to wait until this client may be read again.
     pub(super) fn throttle(&self, shard: &Shard) -> Option<Duration> {
-        let rate = i64::from(shard.settings.read_rate);
-        if self.budget.get() > 0 || self.session.borrow().admin || rate == 0 {
-            return None;
-        }
-        let now = Instant::now();
-        let earned = now.duration_since(self.budget_at.get()).as_millis() as i64 * rate / 1000;
-        self.budget_at.set(now);
-        let budget = (self.budget.get() + earned).min(rate * 2);
+        let rate = if self.session.borrow().admin { 0 } else { shard.settings.read_rate };
+        let mut budget = self.budget.get();
+        let wait = budget.wait(rate, Instant::now());
         self.budget.set(budget);
-        (budget <= 0).then(|| Duration::from_millis((-budget * 1000 / rate) as u64 + 20))
+        wait
     }
 
     fn limits(&self, shard: &Shard) -> amphi_stanza::Limits {
         if self.session.borrow().admin { shard.settings.admin_limits } else { shard.settings.limits }
     }
 
-    /// Handles all complete elements in the buffer, then writes what they produced.
-    pub(super) async fn consume(&self, shard: &Shard, buf: &mut BytesMut) -> Result<(), Stop> {
+    /// Handles all complete elements in the buffer, then writes what they produced. What is left when the link is not `mine` any
+    /// more is not looked at: the client sends it again.
+    pub(super) async fn consume(&self, shard: &Shard, buf: &mut BytesMut, mine: u32) -> Result<(), Stop> {
         let limits = self.limits(shard);
         loop {
             match self.next_element(buf, &limits) {
-                Ok(Some(Incoming::Element(s))) => self.element(shard, s).await?,
+                Ok(Some(Incoming::Element(s))) => {
+                    self.element(shard, s).await?;
+                    if self.epoch.get() != mine {
+                        return Ok(());
+                    }
+                }
                 Ok(Some(Incoming::Ping(p))) => {
                     let mut scratch = shard.wscratch.borrow_mut();
                     scratch.clear();

@@ -67,13 +67,12 @@ impl Conn {
 
     /// Writes everything that waits, as far as the socket takes it.
     pub(crate) fn flush(&self, shard: &Shard) {
-        let ws = match &*self.link.borrow() {
-            Link::Up(_, f) => matches!(f, Framing::WebSocket(_)),
-            _ => {
-                self.check_hibernated(shard);
-                return;
-            }
+        // The borrow ends here: a hibernated stream that is given up changes the link.
+        let up = match &*self.link.borrow() {
+            Link::Up(_, f) => Some(matches!(f, Framing::WebSocket(_))),
+            _ => None,
         };
+        let Some(ws) = up else { return self.check_hibernated(shard) };
         if !self.push_rest(shard) {
             self.check_slow(shard);
             return;

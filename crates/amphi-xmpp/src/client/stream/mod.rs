@@ -34,6 +34,8 @@ pub struct ClientStream {
     config: ClientConfig,
     phase: Phase,
     secured: bool,
+    /// There is TLS, with the server's own certificate.
+    known: bool,
     authenticated: bool,
     features: Features,
     jid: Option<FullJid>,
@@ -67,6 +69,7 @@ impl ClientStream {
             config,
             phase: Phase::Offline,
             secured: false,
+            known: false,
             authenticated: false,
             features: Features::default(),
             jid: None,
@@ -142,6 +145,7 @@ impl ClientStream {
                     return;
                 }
                 self.secured = self.config.tls == Tls::Direct;
+                self.known = self.secured;
                 self.deadline = Some(now + self.config.negotiation_timeout);
                 self.last_received = now;
                 self.open(now);
@@ -152,6 +156,7 @@ impl ClientStream {
                 }
                 self.last_received = now;
                 self.secured = true;
+                self.known = certificate_ok;
                 if !certificate_ok && self.config.require_certificate {
                     return self.end(CloseReason::Tls("the certificate is not the server's"));
                 }
@@ -221,6 +226,7 @@ impl ClientStream {
     fn reset_connection(&mut self) {
         self.phase = Phase::Offline;
         self.secured = false;
+        self.known = false;
         self.authenticated = false;
         self.enabling = false;
         self.features = Features::default();

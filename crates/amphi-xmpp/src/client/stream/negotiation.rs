@@ -146,7 +146,8 @@ impl ClientStream {
     }
 
     pub(super) fn log_in(&mut self, now: Instant) {
-        let plain = self.secured || self.config.plain_without_tls;
+        // PLAIN gives the password away: to nobody but the server.
+        let plain = self.known || self.config.plain_without_tls;
         let offered: Vec<Mechanism> = self
             .features
             .mechanisms
