@@ -61,7 +61,7 @@ pub(crate) struct Script {
     time: u32,
     next_audio: Instant,
     next_video: Instant,
-    audio_seq: u64,
+    pub(crate) audio_seq: u64,
     pub(crate) keyframe: bool,
     /// Keyframe requests so far.
     pub(crate) asked: usize,

@@ -239,6 +239,26 @@ fn a_visitor_cannot_speak() {
 }
 
 #[test]
+fn who_was_muted_by_force_for_long_is_heard_when_that_ends() {
+    let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 1)]);
+    let audio = audio_slots()[0];
+    stage.until("audio", |it| it.clients[1].got.get(&audio).is_some_and(|it| it.len() > 20));
+    let mute = |audio| Command::ForceMute { endpoint: EndpointId(0), audio, video: false };
+    stage.plane.send(mute(true)).unwrap();
+    stage.run(Duration::from_millis(200));
+    // Twenty minutes of packets, of which one in ten thousand is sent.
+    let discarded = stage.stats().total.discarded;
+    for packet in 1..=6 {
+        stage.clients[0].script.as_mut().unwrap().audio_seq += 10_000;
+        stage.until("dropped", |it| it.stats().total.discarded >= discarded + packet);
+    }
+    stage.plane.send(mute(false)).unwrap();
+    let before = stage.clients[1].got[&audio].len();
+    stage.until("audio again", |it| it.clients[1].got[&audio].len() > before + 20);
+    assert_eq!(stage.stats().total.srtp_failures, 0);
+}
+
+#[test]
 fn messages_go_both_ways_on_the_channel() {
     let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 1)]);
     stage.until("open", |it| {

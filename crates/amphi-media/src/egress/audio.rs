@@ -113,11 +113,16 @@ struct SentLine {
     ssrc: u32,
     /// Taken off, so that the rollover counter is zero when the receiver first hears of the SSRC (RFC 3711 section 3.3.1).
     base: u64,
+    /// Numbers of the line from before this one are not sent (any more).
+    from: u64,
     /// Highest number sent.
     highest: u64,
     counters: SentCounters,
 }
 
+/// A receiver guesses the rollover counter by what is next to the last number (RFC 3711 section 3.3.1). So where more than this was left out for it,
+/// because somebody was muted or not among the loudest, its numbers go on after the last one.
+const MAX_JUMP: u64 = 1 << 14;
 /// Lines that one receiver is sent; further ones are not sent to it. Relays get one for each encoding.
 const MAX_LINES: usize = 1_024;
 
@@ -131,7 +136,8 @@ impl LinesSent {
                 self.lines.push(SentLine {
                     ssrc: numbers.ssrc,
                     base: numbers.seq & !0xffff,
-                    highest: 0,
+                    from: numbers.seq & !0xffff,
+                    highest: numbers.seq & 0xffff,
                     counters: SentCounters::default(),
                 });
                 self.lines.len() - 1
@@ -139,7 +145,14 @@ impl LinesSent {
             None => return None,
         };
         let line = &mut self.lines[at];
-        let seq = numbers.seq.checked_sub(line.base)?;
+        if numbers.seq < line.from {
+            return None;
+        }
+        let mut seq = numbers.seq.checked_sub(line.base)?;
+        if seq > line.highest + MAX_JUMP {
+            line.base = numbers.seq.checked_sub(line.highest + 1)?;
+            (line.from, seq) = (numbers.seq, line.highest + 1);
+        }
         line.highest = line.highest.max(seq);
         line.counters.on_sent(payload);
         Some(Numbers { seq, timestamp: numbers.timestamp, ..Numbers::default() })
@@ -148,7 +161,7 @@ impl LinesSent {
     /// The receiver's numbers of a packet that was sent to it.
     pub fn again(&self, numbers: &LineNumbers) -> Option<Numbers> {
         let line = self.lines.iter().find(|line| line.ssrc == numbers.ssrc)?;
-        let seq = numbers.seq.checked_sub(line.base).filter(|seq| *seq <= line.highest)?;
+        let seq = numbers.seq.checked_sub(line.base).filter(|seq| numbers.seq >= line.from && *seq <= line.highest)?;
         Some(Numbers { seq, timestamp: numbers.timestamp, ..Numbers::default() })
     }
 
@@ -156,7 +169,7 @@ impl LinesSent {
     pub fn find(&self, ssrc: u32, seq: u16) -> Option<u64> {
         let line = self.lines.iter().find(|line| line.ssrc == ssrc)?;
         let back = (line.highest as u16).wrapping_sub(seq);
-        Some(line.highest.checked_sub(u64::from(back))? + line.base)
+        Some(line.highest.checked_sub(u64::from(back))? + line.base).filter(|seq| *seq >= line.from)
     }
 
     /// What was sent on an SSRC.
@@ -197,10 +210,28 @@ mod tests {
     }
 
     #[test]
+    fn after_much_that_was_left_out_numbers_go_on_where_a_receiver_expects_them() {
+        let mut sent = LinesSent::default();
+        let numbers = |seq| LineNumbers { ssrc: 7, seq, timestamp: 0 };
+        assert_eq!(sent.number(&numbers(65_536 + 10), 10).unwrap().seq, 10);
+        assert_eq!(sent.number(&numbers(65_536 + 5_010), 10).unwrap().seq, 5_010, "loss stays loss");
+        assert_eq!(sent.number(&numbers(65_536 + 50_000), 10).unwrap().seq, 5_011);
+        assert_eq!(sent.number(&numbers(65_536 + 49_999), 10), None, "its number was used");
+        assert_eq!(sent.number(&numbers(65_536 + 50_002), 10).unwrap().seq, 5_013);
+        assert_eq!(sent.find(7, 5_013), Some(65_536 + 50_002));
+        assert_eq!(sent.find(7, 5_010), None, "from before");
+        assert_eq!(sent.again(&numbers(65_536 + 50_000)).unwrap().seq, 5_011);
+        assert_eq!(sent.again(&numbers(65_536 + 5_010)), None);
+    }
+
+    #[test]
     fn a_late_joiner_begins_without_rollovers() {
         let mut sent = LinesSent::default();
         let numbers = |seq| LineNumbers { ssrc: 7, seq, timestamp: 0 };
         assert_eq!(sent.number(&numbers(65_536 * 5 + 9), 10).unwrap().seq, 9);
+        for step in [16_000, 32_000, 48_000, 64_000] {
+            assert_eq!(sent.number(&numbers(65_536 * 5 + step), 10).unwrap().seq, step);
+        }
         assert_eq!(sent.number(&numbers(65_536 * 6 + 1), 10).unwrap().seq, 65_537);
         assert_eq!(sent.number(&numbers(65_536 * 5 - 1), 10), None, "before the rollover that it knows nothing of");
         assert_eq!(sent.find(7, 65_535), Some(65_536 * 6 - 1));

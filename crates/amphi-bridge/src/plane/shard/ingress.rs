@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use amphi_media::ids::EndpointId;
-use amphi_media::rtp::{Header, is_rtcp};
+use amphi_media::rtp::is_rtcp;
 use foldhash::{HashMap, HashMapExt};
 
 use super::{RECEIVES, Shard, ShardPacket};
@@ -123,32 +123,35 @@ impl Shard {
             counters.discarded += 1;
             return;
         };
-        let Ok(header) = Header::parse(datagram) else {
-            counters.malformed += 1;
-            return;
-        };
-        let muted = match member.media.kind(header.payload_type) {
-            Some(amphi_media::ids::MediaKind::Audio) => member.muted.0,
-            Some(amphi_media::ids::MediaKind::Video) => member.muted.1,
-            None => true,
-        };
-        if muted {
-            counters.discarded += 1;
-            return;
-        }
+        // Opened before anything is dropped: the rollover counter of a muted medium must go on, or it stays silent when it is allowed again.
         let opened = match inbound.open(datagram) {
             Ok(opened) => opened,
+            Err(amphi_media::srtp::SrtpError::Malformed) => {
+                counters.malformed += 1;
+                return;
+            }
             Err(_) => {
                 counters.srtp_failures += 1;
                 return;
             }
         };
-        counters.rtp_received += 1;
-        member.received.0 += 1;
-        member.received.1 += datagram.len() as u64;
+        let muted = match member.media.kind(opened.header.payload_type) {
+            Some(amphi_media::ids::MediaKind::Audio) => member.muted.0,
+            Some(amphi_media::ids::MediaKind::Video) => member.muted.1,
+            // Of a payload type that was not signaled.
+            None => {
+                counters.discarded += 1;
+                return;
+            }
+        };
+        if !muted {
+            counters.rtp_received += 1;
+            member.received.0 += 1;
+            member.received.1 += datagram.len() as u64;
+        }
         let (id, conference) = (member.id, member.conference);
         if let (Some(home), Some(data)) = (self.homes.get_mut(&conference), datagram.get(..opened.len)) {
-            home.rtp(now, id, &opened.header, data, counters);
+            home.rtp(now, id, &opened.header, data, muted, counters);
         }
     }
 }
