@@ -49,6 +49,8 @@ counters! {
         srtp_failures,
         /// RTP and RTCP that could not be parsed.
         malformed,
+        /// RTP and RTCP that was longer than a path takes.
+        oversized,
         /// RTP of SSRCs that nobody signaled.
         unknown_ssrc,
         /// RTP of visitors, of force-muted sources, or that lost loudest-N.

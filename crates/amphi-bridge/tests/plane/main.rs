@@ -259,6 +259,19 @@ fn who_was_muted_by_force_for_long_is_heard_when_that_ends() {
 }
 
 #[test]
+fn packets_that_fit_no_path_are_not_forwarded() {
+    let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 2)]);
+    let slot = video_slots()[0].0;
+    stage.until("media", |it| it.clients[1].got.get(&slot).is_some_and(|it| it.len() > 20));
+    stage.clients[0].script.as_mut().unwrap().payload = 1_600;
+    stage.until("refused", |it| it.stats().total.oversized > 20);
+    stage.clients[0].script.as_mut().unwrap().payload = 900;
+    let before = stage.clients[1].got[&slot].len();
+    stage.until("media again", |it| it.clients[1].got[&slot].len() > before + 20);
+    assert!(stage.clients[1].got[&slot].iter().all(|it| it.payload.len() < 1_500));
+}
+
+#[test]
 fn messages_go_both_ways_on_the_channel() {
     let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 1)]);
     stage.until("open", |it| {

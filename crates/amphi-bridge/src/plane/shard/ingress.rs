@@ -12,6 +12,10 @@ use crate::plane::command::Role;
 use crate::plane::connect::Handshake;
 use crate::transport::demux::{self, Kind};
 
+/// Longest RTP or RTCP datagram that is taken, in bytes: what fits the path of an Ethernet. What is longer would come back as fragments, and cannot be
+/// sent in segments.
+const MAX_DATAGRAM: usize = 1_500;
+
 /// Whose datagrams of a 5-tuple are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
@@ -96,6 +100,10 @@ impl Shard {
             self.out.counters.unknown_datagrams += 1;
             return;
         };
+        if datagram.len() > MAX_DATAGRAM {
+            self.out.counters.oversized += 1;
+            return;
+        }
         if route.shard != self.parts.index {
             if !stray && let Some(link) = self.parts.shards.get(route.shard) {
                 self.out.counters.strays += 1;
