@@ -14,6 +14,8 @@ mod audio;
 mod head;
 mod receiver;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use audio::{AudioPacket, Line, LineNumbers, LinesSent};
 pub use head::Head;

@@ -405,7 +405,10 @@ impl Receiver {
                 Packet::Fir(fir) => {
                     fir.entries().take(MAX_SLOTS).for_each(|entry| self.ask_keyframe(entry.media_ssrc, asked));
                 }
-                Packet::Remb(remb) if !self.transport_cc => self.remb = Some(remb.bitrate),
+                Packet::Remb(remb) if !self.transport_cc => {
+                    // Nobody is believed to take more than an estimate would ever say.
+                    self.remb = Some(remb.bitrate.min(self.config.bwe.max));
+                }
                 _ => {}
             }
         }

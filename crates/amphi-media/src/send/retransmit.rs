@@ -16,13 +16,22 @@ pub struct RetransmitConfig {
     pub burst: Duration,
     /// But so many bytes may always be saved; default 16,000, so that the loss of a key picture is made good at once.
     pub burst_bytes: u32,
+    /// As long as the round trip is not known, the same packet is not sent again before this time; default 30 ms.
+    pub rest: Duration,
     /// RTX SSRCs with a counter; default 64. More are refused.
     pub max_ssrcs: usize,
 }
 
 impl Default for RetransmitConfig {
     fn default() -> Self {
-        Self { share: 0.5, min_rate: 200_000, burst: Duration::from_millis(250), burst_bytes: 16_000, max_ssrcs: 64 }
+        Self {
+            share: 0.5,
+            min_rate: 200_000,
+            burst: Duration::from_millis(250),
+            burst_bytes: 16_000,
+            rest: Duration::from_millis(30),
+            max_ssrcs: 64,
+        }
     }
 }
 
@@ -90,13 +99,17 @@ impl Retransmitter {
         let clock = now.saturating_duration_since(self.start).as_millis() as u32;
         let place = usize::from(seq ^ slot.wrapping_mul(11)) % RECENT;
         let recent = self.recent[place];
-        if let Some(rtt) = rtt {
-            let again = (recent.at != 0 && recent.slot == slot && recent.seq == seq)
-                .then(|| Duration::from_millis(u64::from(clock.wrapping_sub(recent.at - 1))));
-            let since = again.unwrap_or(now.saturating_duration_since(first_sent));
-            if since < rtt.mul_f64(0.9).min(rtt.saturating_sub(Duration::from_millis(5))) {
-                return Verdict::TooSoon;
+        let again = (recent.at != 0 && recent.slot == slot && recent.seq == seq)
+            .then(|| Duration::from_millis(u64::from(clock.wrapping_sub(recent.at - 1))));
+        let too_soon = match rtt {
+            Some(rtt) => {
+                let since = again.unwrap_or(now.saturating_duration_since(first_sent));
+                since < rtt.mul_f64(0.9).min(rtt.saturating_sub(Duration::from_millis(5)))
             }
+            None => again.is_some_and(|since| since < config.rest),
+        };
+        if too_soon {
+            return Verdict::TooSoon;
         }
         let per_second = config.share * rate.max(config.min_rate) as f64 / 8.0;
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
@@ -137,10 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn without_rtt_everything_is_sent_again_4_4() {
+    fn without_rtt_everything_is_sent_again_once_in_30_ms_4_4() {
         let now = Instant::now();
         let mut rtx = Retransmitter::new(now);
-        assert_eq!([(); 2].map(|()| judge(&mut rtx, now, 5, now, None)), [Verdict::Send; 2]);
+        let verdicts = [0, 0, 29, 30].map(|ms| judge(&mut rtx, now + MS * ms, 5, now, None));
+        assert_eq!(verdicts, [Verdict::Send, Verdict::TooSoon, Verdict::TooSoon, Verdict::Send]);
+        assert_eq!(judge(&mut rtx, now, 6, now, None), Verdict::Send, "another one");
     }
 
     #[test]
