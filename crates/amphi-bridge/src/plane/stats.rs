@@ -61,6 +61,8 @@ counters! {
         rtp_sent,
         /// RTCP packets received.
         rtcp_received,
+        /// RTCP packets of which not everything was done, because one peer asked for too much.
+        rtcp_limited,
         /// RTCP packets sent.
         rtcp_sent,
         /// Retransmissions received.

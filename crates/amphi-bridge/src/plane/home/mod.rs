@@ -6,6 +6,8 @@ mod carrier;
 mod control;
 mod media;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
