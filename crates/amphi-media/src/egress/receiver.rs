@@ -11,7 +11,7 @@ use crate::allocation::Hysteresis;
 use crate::bwe::{Bwe, BweConfig};
 use crate::ids::{LayerIndex, SourceId};
 use crate::projection::{Numbers, Origin, Runs, StreamKey, Subscription};
-use crate::rtcp::{Packet, SenderInfo, Writer, compound};
+use crate::rtcp::{Nack, Packet, SenderInfo, Writer, compound};
 use crate::send::{HistoryConfig, RetransmitConfig, Retransmitter, SendHistory, SentCounters, SentReports, Verdict};
 use crate::srtp::Outbound;
 
@@ -29,8 +29,38 @@ pub struct ReceiverConfig {
 /// SSRCs of video that one receiver may have been sent, in the course of time. With SSRC rewriting there are 50; without, as many as there were
 /// sources. What comes after is not sent.
 const MAX_SLOTS: usize = 256;
-/// Sequence numbers of one NACK packet that are looked at: a kilobyte of NACK names 4,000.
+/// Sequence numbers in the NACKs of one datagram that are looked at: a kilobyte of NACK names 4,000.
 const MAX_NACKS: usize = 1_024;
+/// Packets that the transport-wide feedback of one datagram may be about: 28 bytes can claim the loss of 32,768, of which at most a thousand are
+/// remembered.
+const MAX_STATUSES: usize = 4_096;
+/// SSRCs of which one datagram may ask for a keyframe.
+const MAX_KEYFRAMES: usize = 64;
+
+/// What one datagram of RTCP may still cost.
+struct Budget {
+    statuses: usize,
+    numbers: usize,
+    keyframes: SmallVec<[u32; 8]>,
+    /// Packets of which not everything was done.
+    limited: u64,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { statuses: MAX_STATUSES, numbers: MAX_NACKS, keyframes: SmallVec::new(), limited: 0 }
+    }
+
+    /// Whether a keyframe is asked for on an SSRC: once each.
+    fn keyframe(&mut self, ssrc: u32) -> bool {
+        let new = !self.keyframes.contains(&ssrc) && self.keyframes.len() < MAX_KEYFRAMES;
+        match new {
+            true => self.keyframes.push(ssrc),
+            false => self.limited += 1,
+        }
+        new
+    }
+}
 
 /// An SSRC that video is sent on.
 #[derive(Debug)]
@@ -375,35 +405,28 @@ impl Receiver {
         true
     }
 
-    /// Takes RTCP of this receiver, opened. What it asks for is appended to `asked`. Whatever is malformed ends here.
-    pub fn on_control(&mut self, now: Instant, data: &[u8], asked: &mut Vec<Asked>) {
+    /// Takes RTCP of this receiver, opened. What it asks for is appended to `asked`. Whatever is malformed ends here. Returns how many packets
+    /// asked for more than one datagram may.
+    pub fn on_control(&mut self, now: Instant, data: &[u8], asked: &mut Vec<Asked>) -> u64 {
+        let mut budget = Budget::new();
         for packet in compound(data).flatten() {
             match packet {
                 Packet::ReceiverReport(report) => report.blocks().for_each(|block| self.on_block(now, &block)),
                 Packet::SenderReport(report) => report.blocks().for_each(|block| self.on_block(now, &block)),
                 Packet::TransportCc(feedback) if self.transport_cc => {
+                    let Some(left) = budget.statuses.checked_sub(feedback.count.into()) else {
+                        budget.limited += 1;
+                        continue;
+                    };
+                    budget.statuses = left;
                     let statuses =
                         feedback.statuses().map(|it| (it.seq, it.arrival.map(|at| at.wrapping_add(SHIFT) as u64)));
                     self.bwe.on_feedback(now, self.history.resolve(now, statuses));
                 }
-                Packet::Nack(nack) => {
-                    let Some(at) = self.slots.iter().position(|slot| slot.ssrc == nack.media_ssrc) else {
-                        let ssrc = nack.media_ssrc;
-                        asked.extend(nack.lost().take(MAX_NACKS).map(|seq| {
-                            let seq = self.lines.find(ssrc, seq);
-                            seq.map_or(Asked::Unknown, |seq| Asked::Line { ssrc, seq })
-                        }));
-                        continue;
-                    };
-                    let slot = &self.slots[at];
-                    asked.extend(nack.lost().take(MAX_NACKS).map(|seq| {
-                        let origin = slot.runs.origin(&slot.subscription, seq);
-                        origin.map_or(Asked::Unknown, |origin| Asked::Packet { slot: at, origin })
-                    }));
-                }
-                Packet::Pli { media_ssrc, .. } => self.ask_keyframe(media_ssrc, asked),
+                Packet::Nack(nack) => self.on_nack(&nack, &mut budget, asked),
+                Packet::Pli { media_ssrc, .. } => self.ask_keyframe(media_ssrc, &mut budget, asked),
                 Packet::Fir(fir) => {
-                    fir.entries().take(MAX_SLOTS).for_each(|entry| self.ask_keyframe(entry.media_ssrc, asked));
+                    fir.entries().for_each(|entry| self.ask_keyframe(entry.media_ssrc, &mut budget, asked));
                 }
                 Packet::Remb(remb) if !self.transport_cc => {
                     // Nobody is believed to take more than an estimate would ever say.
@@ -412,13 +435,36 @@ impl Receiver {
                 _ => {}
             }
         }
+        budget.limited
     }
 
-    fn ask_keyframe(&self, ssrc: u32, asked: &mut Vec<Asked>) {
-        asked.push(match self.slots.iter().position(|slot| slot.ssrc == ssrc) {
-            Some(slot) => Asked::Keyframe { slot },
-            None => Asked::LineKeyframe { ssrc },
-        });
+    fn on_nack(&self, nack: &Nack<'_>, budget: &mut Budget, asked: &mut Vec<Asked>) {
+        let ssrc = nack.media_ssrc;
+        let slot = self.slots.iter().position(|slot| slot.ssrc == ssrc);
+        for seq in nack.lost() {
+            let Some(left) = budget.numbers.checked_sub(1) else {
+                budget.limited += 1;
+                break;
+            };
+            budget.numbers = left;
+            let it = match slot {
+                Some(slot) => {
+                    let it = &self.slots[slot];
+                    it.runs.origin(&it.subscription, seq).map(|origin| Asked::Packet { slot, origin })
+                }
+                None => self.lines.find(ssrc, seq).map(|seq| Asked::Line { ssrc, seq }),
+            };
+            asked.push(it.unwrap_or(Asked::Unknown));
+        }
+    }
+
+    fn ask_keyframe(&self, ssrc: u32, budget: &mut Budget, asked: &mut Vec<Asked>) {
+        if budget.keyframe(ssrc) {
+            asked.push(match self.slots.iter().position(|slot| slot.ssrc == ssrc) {
+                Some(slot) => Asked::Keyframe { slot },
+                None => Asked::LineKeyframe { ssrc },
+            });
+        }
     }
 
     fn on_block(&mut self, now: Instant, block: &crate::rtcp::ReportBlock) {

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Receiver, ReceiverConfig};
+use super::{Asked, Receiver, ReceiverConfig};
+use crate::rtcp::{Packet, Writer, compound};
 use crate::srtp::{MasterKey, Outbound, Profile};
 
 fn receiver(transport_cc: bool) -> Receiver {
@@ -17,4 +18,50 @@ fn a_remb_is_not_believed_above_what_is_ever_estimated() {
     let remb = [0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 46 << 2 | 2, 0, 0, 0, 0, 0, 9];
     receiver.on_control(Instant::now(), &remb, &mut Vec::new());
     assert_eq!(receiver.bandwidth(), Some(ReceiverConfig::default().bwe.max));
+}
+
+/// 28 bytes that claim the loss of `count` packets.
+fn loss(count: u16) -> Vec<u8> {
+    let mut packet = vec![0x8f, 205, 0, 6, 0, 0, 0, 1, 0, 0, 0, 2, 0, 1];
+    packet.extend(count.to_be_bytes());
+    packet.extend([0; 4]);
+    for _ in 0..4 {
+        packet.extend(8_191_u16.to_be_bytes());
+    }
+    packet
+}
+
+#[test]
+fn one_datagram_of_feedback_is_about_some_thousand_packets_at_most() {
+    assert_eq!(receiver(true).on_control(Instant::now(), &loss(4_097), &mut Vec::new()), 1);
+    assert!(matches!(compound(&loss(1_000)).next(), Some(Ok(Packet::TransportCc(it))) if it.count == 1_000));
+    let all: Vec<u8> = (0..50).flat_map(|_| loss(1_000)).collect();
+    assert_eq!(receiver(true).on_control(Instant::now(), &all, &mut Vec::new()), 46);
+}
+
+#[test]
+fn one_datagram_asks_for_a_thousand_packets_at_most() {
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        Writer::new(&mut all).nack(1, 7, 0..1_000).unwrap();
+    }
+    let mut asked = Vec::new();
+    assert_eq!(receiver(true).on_control(Instant::now(), &all, &mut asked), 4);
+    assert_eq!(asked.len(), 1_024);
+}
+
+#[test]
+fn one_datagram_asks_for_one_keyframe_of_an_ssrc() {
+    let (now, mut receiver) = (Instant::now(), receiver(true));
+    receiver.slot(7, None).unwrap();
+    let (mut all, mut asked) = (Vec::new(), Vec::new());
+    for ssrc in [7, 7, 8, 7, 8] {
+        Writer::new(&mut all).pli(1, ssrc);
+    }
+    assert_eq!(receiver.on_control(now, &all, &mut asked), 3);
+    assert_eq!(asked, [Asked::Keyframe { slot: 0 }, Asked::LineKeyframe { ssrc: 8 }]);
+    // And of so many SSRCs.
+    all.clear();
+    (0..120).for_each(|ssrc| Writer::new(&mut all).pli(1, ssrc));
+    assert_eq!(receiver.on_control(now, &all, &mut asked), 56);
 }
