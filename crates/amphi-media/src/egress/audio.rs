@@ -59,13 +59,23 @@ impl Line {
         Self { ssrc, source: None, seq: 0, timestamp: 0, from: 0, last: 0, last_timestamp: 0, last_at: None }
     }
 
+    /// The same, when numbers below `from` may have been used on it.
+    pub fn beginning_at(ssrc: u32, from: u64) -> Self {
+        Self { from, ..Self::new(ssrc) }
+    }
+
+    /// The number after the last one.
+    pub fn next(&self) -> u64 {
+        self.last.max(self.from) + 1
+    }
+
     /// The next packet of `source`; `seq` unwrapped and each one only once. None if it must not be sent: it is from before the source began
     /// here.
     pub fn number(&mut self, now: Instant, source: SourceId, seq: u64, timestamp: u32) -> Option<LineNumbers> {
         if self.source != Some(source) {
             match self.last_at {
-                // Nothing was sent here: the numbers of the source.
-                None => (self.seq, self.timestamp) = (0, 0),
+                // Nothing was sent here: the numbers of the source, in as many rollovers as are needed.
+                None => (self.seq, self.timestamp) = (self.from.saturating_sub(seq).next_multiple_of(1 << 16), 0),
                 Some(at) => {
                     // Continues at the pace of the clock, so that it does not look like a burst after a silence.
                     let elapsed = now.saturating_duration_since(at).as_micros().min(1 << 40) as u64;
@@ -207,6 +217,17 @@ mod tests {
         assert_eq!(line.number(now, SourceId(1), 70_000, 0).unwrap().seq, 70_000);
         line.forget(SourceId(1));
         assert_eq!(line.number(now, SourceId(1), 65_536, 0).unwrap().seq, 70_001);
+    }
+
+    #[test]
+    fn a_line_that_is_made_anew_begins_above_what_was_used() {
+        let now = Instant::now();
+        let mut line = Line::new(7);
+        line.number(now, SourceId(1), 65_536 * 3 + 70, 0).unwrap();
+        let mut again = Line::beginning_at(7, line.next());
+        let numbers = again.number(now, SourceId(2), 65_536 + 5, 0).unwrap();
+        assert!(numbers.seq > 65_536 * 3 + 70 && numbers.seq as u16 == 5, "{numbers:?}");
+        assert_eq!(again.number(now, SourceId(2), 65_536 + 6, 0).unwrap().seq, numbers.seq + 1);
     }
 
     #[test]

@@ -188,9 +188,20 @@ impl Home {
 
     fn line(&mut self, now: Instant, ssrc: u32, source: SourceId, seq: u64, timestamp: u32) -> Option<LineNumbers> {
         if self.lines.len() >= MAX_LINES && !self.lines.contains_key(&ssrc) {
-            return None;
+            let floor = &mut self.line_floor;
+            self.lines.retain(|_, line| {
+                let carries = line.carries().is_some();
+                if !carries {
+                    *floor = line.next().max(*floor);
+                }
+                carries
+            });
+            if self.lines.len() >= MAX_LINES {
+                return None;
+            }
         }
-        self.lines.entry(ssrc).or_insert_with(|| Line::new(ssrc)).number(now, source, seq, timestamp)
+        let floor = self.line_floor;
+        self.lines.entry(ssrc).or_insert_with(|| Line::beginning_at(ssrc, floor)).number(now, source, seq, timestamp)
     }
 
     fn video(

@@ -40,8 +40,9 @@ struct Place {
 
 /// SSRCs that one conference may have signaled; more are not taken.
 const MAX_SSRCS: usize = 8_192;
-/// Lines of audio numbers; the oldest are never let go, since receivers hold their numbers. More audio sources are not heard.
-const MAX_LINES: usize = 4_096;
+/// Lines of numbers, for audio and for relays. When there are more, those that carry nothing are let go, and new ones begin above all numbers that
+/// were used there. Signaled sources and slots need fewer.
+const MAX_LINES: usize = 2 * MAX_SSRCS;
 /// Streams that are not wanted any more run on for so long, since somebody may come back to them.
 const LINGER: Duration = Duration::from_secs(2);
 /// Time between receiver reports (`spec/bridge.md` 4.9).
@@ -65,6 +66,8 @@ pub(super) struct Home {
     levels: Levels,
     keyframes: Keyframes,
     lines: HashMap<u32, Line>,
+    /// Above all numbers of lines that were let go.
+    line_floor: u64,
     audio_ssrcs: Arc<[SlotSsrc]>,
     audio_slots: SlotMap,
     exempt: Arc<[SourceId]>,
@@ -97,6 +100,7 @@ impl Home {
             sources: HashMap::new(),
             keyframes: Keyframes::new(now, KeyframeConfig::default()),
             lines: HashMap::new(),
+            line_floor: 0,
             audio_ssrcs: Arc::new([]),
             audio_slots: Arc::new([]),
             exempt: Arc::new([]),
@@ -160,19 +164,24 @@ impl Home {
     }
 
     fn remove_source(&mut self, id: SourceId) {
-        self.sources.remove(&id);
+        let Some(source) = self.sources.remove(&id) else { return };
         self.keyframes.remove_source(id);
         self.wanted_told.remove(&id);
-        let carriers = &mut self.carriers;
-        self.ssrcs.retain(|ssrc, place| {
-            if place.source == id
-                && let Some(carrier) = carriers.get_mut(&place.carrier)
-            {
-                carrier.rtx.forget_ssrc(*ssrc);
+        for ssrc in source.encodings.iter().flat_map(|it| [Some(it.ssrc), it.rtx]).flatten() {
+            if self.ssrcs.get(&ssrc).is_none_or(|place| place.source != id) {
+                continue;
             }
-            place.source != id
-        });
-        self.lines.values_mut().for_each(|line| line.forget(id));
+            self.ssrcs.remove(&ssrc);
+            if let Some(carrier) = self.carriers.get_mut(&source.carrier) {
+                carrier.rtx.forget_ssrc(ssrc);
+            }
+        }
+        let lines = source.encodings.iter().map(|it| it.ssrc).chain(self.audio_ssrcs.iter().map(|it| it.ssrc));
+        for ssrc in lines {
+            if let Some(line) = self.lines.get_mut(&ssrc) {
+                line.forget(id);
+            }
+        }
     }
 
     /// All sources of somebody.

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use amphi_media::ids::{ConferenceId, EndpointId, MediaKind, SourceId};
 use amphi_media::rtcp::{SenderInfo, Writer};
-use amphi_media::rtp::ExtensionMap;
+use amphi_media::rtp::{ExtensionMap, Header};
 use amphi_media::source::{Signaled, SourceDesc};
 use amphi_media::speech::SpeechConfig;
 
 use super::super::command::{Codec, CreateConference, Media, PayloadType, Role};
 use super::super::shard::Item;
+use super::super::stats::Counters;
 use super::Home;
 
 const MS: Duration = Duration::from_millis(1);
@@ -78,4 +79,39 @@ fn sender_reports_are_forwarded_at_most_every_200_ms() {
     }
     assert_eq!(forwarded, [1, 0, 0, 1, 0, 1]);
     assert_eq!(home.counters().rtcp_limited, 297);
+}
+
+/// A packet of Opus.
+fn hear(home: &mut Home, now: Instant, from: EndpointId, ssrc: u32, seq: u16) {
+    let mut packet = vec![0x80, 111];
+    packet.extend(seq.to_be_bytes());
+    packet.extend([0; 4]);
+    packet.extend(ssrc.to_be_bytes());
+    packet.extend([1, 2, 3]);
+    let header = Header::parse(&packet).unwrap();
+    home.rtp(now, from, &header, &packet, false, &mut Counters::default());
+}
+
+/// Numbers of the audio that came out since the last time.
+fn numbers(home: &mut Home) -> Vec<u64> {
+    let items = home.take_items().into_iter();
+    items.filter_map(|it| if let Item::Audio(it) = it { Some(it.plain.seq) } else { None }).collect()
+}
+
+#[test]
+fn who_publishes_after_many_others_is_heard_and_no_number_comes_again() {
+    let now = Instant::now();
+    let (mut home, speaker) = with_speaker(now);
+    hear(&mut home, now, speaker, 21, 40_000);
+    let first = numbers(&mut home);
+    assert_eq!(first.len(), 1);
+    for ssrc in 100..100 + 2 * super::MAX_SSRCS as u32 {
+        home.set_sources(now, speaker, &[audio(speaker, ssrc, ssrc)]);
+        hear(&mut home, now, speaker, ssrc, 7);
+        assert_eq!(numbers(&mut home).len(), 1, "{ssrc}");
+    }
+    home.set_sources(now, speaker, &[audio(speaker, 1, 21)]);
+    hear(&mut home, now, speaker, 21, 40_000);
+    let again = numbers(&mut home);
+    assert!(again[0] > first[0], "{again:?} after {first:?}");
 }
