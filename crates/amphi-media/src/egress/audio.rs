@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::roles::{Role, Roles};
 use crate::ids::{EndpointId, SourceId};
 use crate::packet::MediaPacket;
 use crate::projection::Numbers;
@@ -114,7 +115,7 @@ impl Line {
 
 /// What one receiver got of lines.
 #[derive(Clone, Debug, Default)]
-pub struct LinesSent {
+pub(super) struct LinesSent {
     lines: SmallVec<[SentLine; 4]>,
 }
 
@@ -133,16 +134,27 @@ struct SentLine {
 /// A receiver guesses the rollover counter by what is next to the last number (RFC 3711 section 3.3.1). So where more than this was left out for it,
 /// because somebody was muted or not among the loudest, its numbers go on after the last one.
 const MAX_JUMP: u64 = 1 << 14;
-/// Lines that one receiver is sent; further ones are not sent to it. Relays get one for each encoding.
-const MAX_LINES: usize = 1_024;
+/// Up to so many lines are looked through, as most receivers have; what has more is looked up.
+const FEW: usize = 8;
 
 impl LinesSent {
+    fn at(&self, roles: &Roles, ssrc: u32) -> Option<usize> {
+        match self.lines.len() <= FEW {
+            true => self.lines.iter().position(|line| line.ssrc == ssrc),
+            false => roles.line(ssrc),
+        }
+    }
+
     /// The receiver's numbers for a packet that is sent to it now. None if it must not get it.
     #[inline]
-    pub fn number(&mut self, numbers: &LineNumbers, payload: usize) -> Option<Numbers> {
-        let at = match self.lines.iter().position(|line| line.ssrc == numbers.ssrc) {
+    pub(super) fn number(&mut self, roles: &mut Roles, numbers: &LineNumbers, payload: usize) -> Option<Numbers> {
+        let at = match self.at(roles, numbers.ssrc) {
             Some(at) => at,
-            None if self.lines.len() < MAX_LINES => {
+            None => {
+                let at = self.lines.len();
+                if !roles.take(numbers.ssrc, Role::Line(at as u32)) {
+                    return None;
+                }
                 self.lines.push(SentLine {
                     ssrc: numbers.ssrc,
                     base: numbers.seq & !0xffff,
@@ -150,9 +162,8 @@ impl LinesSent {
                     highest: numbers.seq & 0xffff,
                     counters: SentCounters::default(),
                 });
-                self.lines.len() - 1
+                at
             }
-            None => return None,
         };
         let line = &mut self.lines[at];
         if numbers.seq < line.from {
@@ -169,22 +180,22 @@ impl LinesSent {
     }
 
     /// The receiver's numbers of a packet that was sent to it.
-    pub fn again(&self, numbers: &LineNumbers) -> Option<Numbers> {
-        let line = self.lines.iter().find(|line| line.ssrc == numbers.ssrc)?;
+    pub(super) fn again(&self, roles: &Roles, numbers: &LineNumbers) -> Option<Numbers> {
+        let line = self.lines.get(self.at(roles, numbers.ssrc)?)?;
         let seq = numbers.seq.checked_sub(line.base).filter(|seq| numbers.seq >= line.from && *seq <= line.highest)?;
         Some(Numbers { seq, timestamp: numbers.timestamp, ..Numbers::default() })
     }
 
     /// The number in the line of a sequence number that the receiver names.
-    pub fn find(&self, ssrc: u32, seq: u16) -> Option<u64> {
-        let line = self.lines.iter().find(|line| line.ssrc == ssrc)?;
+    pub(super) fn find(&self, roles: &Roles, ssrc: u32, seq: u16) -> Option<u64> {
+        let line = self.lines.get(self.at(roles, ssrc)?)?;
         let back = (line.highest as u16).wrapping_sub(seq);
         Some(line.highest.checked_sub(u64::from(back))? + line.base).filter(|seq| *seq >= line.from)
     }
 
     /// What was sent on an SSRC.
-    pub fn counters(&self, ssrc: u32) -> Option<&SentCounters> {
-        self.lines.iter().find(|line| line.ssrc == ssrc).map(|line| &line.counters)
+    pub(super) fn counters(&self, roles: &Roles, ssrc: u32) -> Option<&SentCounters> {
+        Some(&self.lines.get(self.at(roles, ssrc)?)?.counters)
     }
 }
 
@@ -232,33 +243,37 @@ mod tests {
 
     #[test]
     fn after_much_that_was_left_out_numbers_go_on_where_a_receiver_expects_them() {
-        let mut sent = LinesSent::default();
+        let (mut sent, mut roles) = (LinesSent::default(), Roles::default());
         let numbers = |seq| LineNumbers { ssrc: 7, seq, timestamp: 0 };
-        assert_eq!(sent.number(&numbers(65_536 + 10), 10).unwrap().seq, 10);
-        assert_eq!(sent.number(&numbers(65_536 + 5_010), 10).unwrap().seq, 5_010, "loss stays loss");
-        assert_eq!(sent.number(&numbers(65_536 + 50_000), 10).unwrap().seq, 5_011);
-        assert_eq!(sent.number(&numbers(65_536 + 49_999), 10), None, "its number was used");
-        assert_eq!(sent.number(&numbers(65_536 + 50_002), 10).unwrap().seq, 5_013);
-        assert_eq!(sent.find(7, 5_013), Some(65_536 + 50_002));
-        assert_eq!(sent.find(7, 5_010), None, "from before");
-        assert_eq!(sent.again(&numbers(65_536 + 50_000)).unwrap().seq, 5_011);
-        assert_eq!(sent.again(&numbers(65_536 + 5_010)), None);
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 10), 10).unwrap().seq, 10);
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 5_010), 10).unwrap().seq, 5_010, "loss stays loss");
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 50_000), 10).unwrap().seq, 5_011);
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 49_999), 10), None, "its number was used");
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 50_002), 10).unwrap().seq, 5_013);
+        assert_eq!(sent.find(&roles, 7, 5_013), Some(65_536 + 50_002));
+        assert_eq!(sent.find(&roles, 7, 5_010), None, "from before");
+        assert_eq!(sent.again(&roles, &numbers(65_536 + 50_000)).unwrap().seq, 5_011);
+        assert_eq!(sent.again(&roles, &numbers(65_536 + 5_010)), None);
     }
 
     #[test]
     fn a_late_joiner_begins_without_rollovers() {
-        let mut sent = LinesSent::default();
+        let (mut sent, mut roles) = (LinesSent::default(), Roles::default());
         let numbers = |seq| LineNumbers { ssrc: 7, seq, timestamp: 0 };
-        assert_eq!(sent.number(&numbers(65_536 * 5 + 9), 10).unwrap().seq, 9);
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 * 5 + 9), 10).unwrap().seq, 9);
         for step in [16_000, 32_000, 48_000, 64_000] {
-            assert_eq!(sent.number(&numbers(65_536 * 5 + step), 10).unwrap().seq, step);
+            assert_eq!(sent.number(&mut roles, &numbers(65_536 * 5 + step), 10).unwrap().seq, step);
         }
-        assert_eq!(sent.number(&numbers(65_536 * 6 + 1), 10).unwrap().seq, 65_537);
-        assert_eq!(sent.number(&numbers(65_536 * 5 - 1), 10), None, "before the rollover that it knows nothing of");
-        assert_eq!(sent.find(7, 65_535), Some(65_536 * 6 - 1));
-        assert_eq!(sent.find(7, 1), Some(65_536 * 6 + 1));
-        assert_eq!(sent.find(8, 1), None);
-        assert_eq!(sent.again(&numbers(65_536 * 5 + 9)).unwrap().seq, 9);
-        assert_eq!(sent.again(&numbers(65_536 * 6 + 2)), None, "not sent yet");
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 * 6 + 1), 10).unwrap().seq, 65_537);
+        assert_eq!(
+            sent.number(&mut roles, &numbers(65_536 * 5 - 1), 10),
+            None,
+            "before the rollover that it knows nothing of"
+        );
+        assert_eq!(sent.find(&roles, 7, 65_535), Some(65_536 * 6 - 1));
+        assert_eq!(sent.find(&roles, 7, 1), Some(65_536 * 6 + 1));
+        assert_eq!(sent.find(&roles, 8, 1), None);
+        assert_eq!(sent.again(&roles, &numbers(65_536 * 5 + 9)).unwrap().seq, 9);
+        assert_eq!(sent.again(&roles, &numbers(65_536 * 6 + 2)), None, "not sent yet");
     }
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::{Head, LineNumbers, LinesSent, RawPacket, Run, StreamPacket};
+use super::audio::LinesSent;
+use super::roles::{Role, Roles};
+use super::{Head, LineNumbers, RawPacket, Run, StreamPacket};
 use crate::allocation::Hysteresis;
 use crate::bwe::{Bwe, BweConfig};
 use crate::ids::{LayerIndex, SourceId};
@@ -165,6 +167,7 @@ pub struct Receiver {
     /// SSRCs of video.
     pub slots: SmallVec<[VideoSlot; 2]>,
     lines: LinesSent,
+    roles: Roles,
     history: SendHistory,
     /// Whether it gets transport-wide numbers.
     transport_cc: bool,
@@ -197,6 +200,7 @@ impl Receiver {
             outbound,
             slots: SmallVec::new(),
             lines: LinesSent::default(),
+            roles: Roles::default(),
             history: SendHistory::new(now, config.history),
             transport_cc,
             last_paced: None,
@@ -217,14 +221,14 @@ impl Receiver {
         self.rtx_types = rtx_types.into_iter().collect();
     }
 
-    /// The slot of an SSRC, made if there is none. `None` if there are too many.
+    /// The slot of an SSRC, made if there is none. `None` if there are too many, or the SSRC was used for something else.
     pub fn slot(&mut self, ssrc: u32, rtx: Option<u32>) -> Option<usize> {
         match self.slots.iter().position(|slot| slot.ssrc == ssrc) {
             Some(at) => {
                 self.slots[at].rtx = rtx;
                 Some(at)
             }
-            None if self.slots.len() < MAX_SLOTS => {
+            None if self.slots.len() < MAX_SLOTS && self.roles.take(ssrc, Role::Slot) => {
                 self.slots.push(VideoSlot::new(ssrc, rtx));
                 Some(self.slots.len() - 1)
             }
@@ -273,6 +277,16 @@ impl Receiver {
         sealed
     }
 
+    #[cfg(test)]
+    pub(super) fn number(&mut self, numbers: &LineNumbers) -> Option<Numbers> {
+        self.lines.number(&mut self.roles, numbers, 10)
+    }
+
+    /// The next number on an SSRC of retransmissions.
+    pub(super) fn rtx_seq(&mut self, ssrc: u32) -> Option<u64> {
+        self.roles.take(ssrc, Role::Retransmissions).then(|| self.retransmitter.next_seq(ssrc))
+    }
+
     #[inline]
     fn pace(&mut self, now: Instant, head: &Head, size: usize, send_time: u32) -> u32 {
         if !head.has_transport_cc() {
@@ -285,7 +299,7 @@ impl Receiver {
     /// Seals a packet of a line into `run`, which takes it. Returns its size; 0 if this receiver must not get it.
     #[inline]
     pub fn line(&mut self, numbers: &LineNumbers, head: &Head, send_time: u32, run: &mut Run) -> usize {
-        let Some(own) = self.lines.number(numbers, head.payload_len()) else { return 0 };
+        let Some(own) = self.lines.number(&mut self.roles, numbers, head.payload_len()) else { return 0 };
         let Ok(sealed) = head.seal(&self.outbound, run.space(), numbers.ssrc, &own, send_time) else { return 0 };
         run.commit(sealed);
         sealed
@@ -308,7 +322,7 @@ impl Receiver {
         let media = packet.packet.payload_type;
         let Some((_, rtx_type)) = self.rtx_types.iter().copied().find(|(of, _)| *of == media) else { return 0 };
         let Some(rtx) = self.slots.get(slot).and_then(|slot| slot.rtx) else { return 0 };
-        let Some(rtx_seq) = self.retransmitter.next_seq(&self.config.retransmit, rtx) else { return 0 };
+        let Some(rtx_seq) = self.rtx_seq(rtx) else { return 0 };
         let paced = self.pace(now, head, head.sealed_rtx_len(&self.outbound), send_time);
         match head.seal_rtx(&self.outbound, run.space(), rtx, rtx_type, rtx_seq, &numbers, paced) {
             Ok(sealed) => {
@@ -329,7 +343,7 @@ impl Receiver {
         send_time: u32,
         run: &mut Run,
     ) -> usize {
-        let (Some(numbers), Some(rtx)) = (self.lines.again(&packet.numbers), packet.rtx) else { return 0 };
+        let (Some(numbers), Some(rtx)) = (self.lines.again(&self.roles, &packet.numbers), packet.rtx) else { return 0 };
         let media = packet.packet.payload_type;
         let Some((_, rtx_type)) = self.rtx_types.iter().copied().find(|(of, _)| *of == media) else { return 0 };
         let (rtt, config, bytes) = (self.rtt(), self.config.retransmit, packet.packet.payload.len());
@@ -340,7 +354,7 @@ impl Receiver {
         if self.retransmitter.judge(&config, now, slot, seq, kept, bytes, rtt, rate) != Verdict::Send {
             return 0;
         }
-        let Some(rtx_seq) = self.retransmitter.next_seq(&config, rtx) else { return 0 };
+        let Some(rtx_seq) = self.rtx_seq(rtx) else { return 0 };
         match head.seal_rtx(&self.outbound, run.space(), rtx, rtx_type, rtx_seq, &numbers, send_time) {
             Ok(sealed) => {
                 run.commit(sealed);
@@ -390,7 +404,8 @@ impl Receiver {
 
     /// The same on a line; `offset` is what is added to timestamps there.
     pub fn line_report(&mut self, now: Instant, ssrc: u32, offset: u32, info: &SenderInfo, out: &mut Vec<u8>) -> bool {
-        let Some(mapped) = self.lines.counters(ssrc).and_then(|counters| counters.map(*info, offset)) else {
+        let Some(mapped) = self.lines.counters(&self.roles, ssrc).and_then(|counters| counters.map(*info, offset))
+        else {
             return false;
         };
         self.report(now, ssrc, mapped, out)
@@ -452,7 +467,7 @@ impl Receiver {
                     let it = &self.slots[slot];
                     it.runs.origin(&it.subscription, seq).map(|origin| Asked::Packet { slot, origin })
                 }
-                None => self.lines.find(ssrc, seq).map(|seq| Asked::Line { ssrc, seq }),
+                None => self.lines.find(&self.roles, ssrc, seq).map(|seq| Asked::Line { ssrc, seq }),
             };
             asked.push(it.unwrap_or(Asked::Unknown));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Asked, Receiver, ReceiverConfig};
+use super::{Asked, LineNumbers, Receiver, ReceiverConfig};
 use crate::rtcp::{Packet, Writer, compound};
 use crate::srtp::{MasterKey, Outbound, Profile};
 
@@ -64,4 +64,35 @@ fn one_datagram_asks_for_one_keyframe_of_an_ssrc() {
     all.clear();
     (0..120).for_each(|ssrc| Writer::new(&mut all).pli(1, ssrc));
     assert_eq!(receiver.on_control(now, &all, &mut asked), 56);
+}
+
+#[test]
+fn an_ssrc_has_one_role_for_ever() {
+    let mut receiver = receiver(true);
+    let numbers = |ssrc| LineNumbers { ssrc, seq: 65_540, timestamp: 0 };
+    assert!(receiver.slot(1, Some(2)).is_some());
+    assert_eq!(receiver.rtx_seq(2), Some(1));
+    assert!(receiver.number(&numbers(3)).is_some());
+    for ssrc in [2, 3] {
+        assert!(receiver.slot(ssrc, None).is_none(), "{ssrc}");
+    }
+    for ssrc in [1, 3] {
+        assert_eq!(receiver.rtx_seq(ssrc), None, "{ssrc}");
+    }
+    for ssrc in [1, 2] {
+        assert!(receiver.number(&numbers(ssrc)).is_none(), "{ssrc}");
+    }
+    assert!(receiver.slot(1, None).is_some() && receiver.number(&numbers(3)).is_some());
+    assert_eq!(receiver.rtx_seq(2), Some(2));
+}
+
+#[test]
+fn a_relay_is_sent_lines_and_retransmissions_of_thousands_who_come_and_go() {
+    let mut relay = receiver(false);
+    for ssrc in 0..8_000 {
+        let numbers = LineNumbers { ssrc, seq: 65_536, timestamp: 0 };
+        assert!(relay.number(&numbers).is_some(), "{ssrc}");
+        assert_eq!(relay.rtx_seq(100_000 + ssrc), Some(1), "{ssrc}");
+    }
+    assert_eq!(relay.number(&LineNumbers { ssrc: 5, seq: 65_537, timestamp: 0 }).unwrap().seq, 1);
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
+use foldhash::{HashMap, HashMapExt};
 
 /// Limits of [`Retransmitter`].
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +18,6 @@ pub struct RetransmitConfig {
     pub burst_bytes: u32,
     /// As long as the round trip is not known, the same packet is not sent again before this time; default 30 ms.
     pub rest: Duration,
-    /// RTX SSRCs with a counter; default 64. More are refused.
-    pub max_ssrcs: usize,
 }
 
 impl Default for RetransmitConfig {
@@ -30,7 +28,6 @@ impl Default for RetransmitConfig {
             burst: Duration::from_millis(250),
             burst_bytes: 16_000,
             rest: Duration::from_millis(30),
-            max_ssrcs: 64,
         }
     }
 }
@@ -67,7 +64,8 @@ pub struct Retransmitter {
     /// Bytes that may be sent.
     tokens: f64,
     filled: Instant,
-    counters: SmallVec<[(u32, u64); 2]>,
+    /// Numbers of each RTX SSRC. The caller bounds how many there are.
+    counters: HashMap<u32, u64>,
 }
 
 impl Retransmitter {
@@ -78,7 +76,7 @@ impl Retransmitter {
             recent: [Recent::default(); RECENT],
             tokens: f64::MAX,
             filled: now,
-            counters: SmallVec::new(),
+            counters: HashMap::new(),
         }
     }
 
@@ -124,17 +122,11 @@ impl Retransmitter {
         Verdict::Send
     }
 
-    /// The next number on an RTX SSRC, unwrapped; the packet carries its low 16 bits. None if there are too many SSRCs.
-    pub fn next_seq(&mut self, config: &RetransmitConfig, rtx_ssrc: u32) -> Option<u64> {
-        if let Some((_, next)) = self.counters.iter_mut().find(|(ssrc, _)| *ssrc == rtx_ssrc) {
-            *next += 1;
-            return Some(*next);
-        }
-        if self.counters.len() >= config.max_ssrcs {
-            return None;
-        }
-        self.counters.push((rtx_ssrc, 1));
-        Some(1)
+    /// The next number on an RTX SSRC, unwrapped; the packet carries its low 16 bits.
+    pub fn next_seq(&mut self, rtx_ssrc: u32) -> u64 {
+        let next = self.counters.entry(rtx_ssrc).or_default();
+        *next += 1;
+        *next
     }
 }
 
@@ -194,10 +186,7 @@ mod tests {
 
     #[test]
     fn each_rtx_ssrc_counts_for_itself_4_4() {
-        let (config, mut rtx) = (RetransmitConfig::default(), Retransmitter::new(Instant::now()));
-        assert_eq!([7, 7, 8, 7].map(|ssrc| rtx.next_seq(&config, ssrc)), [1, 2, 1, 3].map(Some));
-        (100..162).for_each(|ssrc| assert_eq!(rtx.next_seq(&config, ssrc), Some(1)));
-        assert_eq!(rtx.next_seq(&config, 200), None);
-        assert_eq!(rtx.next_seq(&config, 8), Some(2));
+        let mut rtx = Retransmitter::new(Instant::now());
+        assert_eq!([7, 7, 8, 7].map(|ssrc| rtx.next_seq(ssrc)), [1, 2, 1, 3]);
     }
 }
