@@ -157,9 +157,10 @@ impl LinesSent {
                 }
                 self.lines.push(SentLine {
                     ssrc: numbers.ssrc,
-                    base: numbers.seq & !0xffff,
-                    from: numbers.seq & !0xffff,
-                    highest: numbers.seq & 0xffff,
+                    // Half a rollover ahead of the next: who misses the first packets still guesses right.
+                    base: numbers.seq - (numbers.seq & 0x7fff),
+                    from: numbers.seq - (numbers.seq & 0x7fff),
+                    highest: numbers.seq & 0x7fff,
                     counters: SentCounters::default(),
                 });
                 at
@@ -254,6 +255,16 @@ mod tests {
         assert_eq!(sent.find(&roles, 7, 5_010), None, "from before");
         assert_eq!(sent.again(&roles, &numbers(65_536 + 50_000)).unwrap().seq, 5_011);
         assert_eq!(sent.again(&roles, &numbers(65_536 + 5_010)), None);
+    }
+
+    #[test]
+    fn a_line_never_begins_just_below_a_rollover() {
+        let (mut sent, mut roles) = (LinesSent::default(), Roles::default());
+        let numbers = |seq| LineNumbers { ssrc: 7, seq, timestamp: 0 };
+        let first = sent.number(&mut roles, &numbers(65_536 + 65_530), 10).unwrap().seq;
+        assert!(first < 32_768, "{first}");
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 * 2), 10).unwrap().seq, first + 6);
+        assert_eq!(sent.find(&roles, 7, first as u16), Some(65_536 + 65_530));
     }
 
     #[test]
