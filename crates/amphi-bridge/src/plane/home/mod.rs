@@ -62,6 +62,8 @@ pub(super) struct Home {
     meshes: HashMap<EndpointId, u32>,
     muted: HashMap<EndpointId, (bool, bool)>,
     ssrcs: HashMap<u32, Place>,
+    /// Sources that wait for an SSRC which another one has.
+    waiting: Vec<SourceId>,
     sources: HashMap<SourceId, Source>,
     levels: Levels,
     keyframes: Keyframes,
@@ -97,6 +99,7 @@ impl Home {
             meshes: HashMap::new(),
             muted: HashMap::new(),
             ssrcs: HashMap::new(),
+            waiting: Vec::new(),
             sources: HashMap::new(),
             keyframes: Keyframes::new(now, KeyframeConfig::default()),
             lines: HashMap::new(),
@@ -182,6 +185,35 @@ impl Home {
                 line.forget(id);
             }
         }
+        // What it had may be what another one waits for.
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.claim(waiting);
+        }
+    }
+
+    /// Gives a source its SSRCs. Who had one first keeps it: nobody takes another one's place by signaling his numbers.
+    fn claim(&mut self, id: SourceId) {
+        let Some(source) = self.sources.get(&id) else { return };
+        let carrier_id = source.carrier;
+        let mut refused = false;
+        for (encoding, it) in (0u8..).zip(&source.encodings) {
+            for (ssrc, rtx) in [(Some(it.ssrc), false), (it.rtx, true)] {
+                let Some(ssrc) = ssrc else { continue };
+                match self.ssrcs.get(&ssrc) {
+                    Some(place) => refused |= place.source != id,
+                    None if self.ssrcs.len() >= MAX_SSRCS => refused = true,
+                    None => {
+                        self.ssrcs.insert(ssrc, Place { source: id, encoding, rtx, carrier: carrier_id });
+                        if rtx && let Some(carrier) = self.carriers.get_mut(&carrier_id) {
+                            carrier.rtx.pair_ssrc(ssrc, it.ssrc);
+                        }
+                    }
+                }
+            }
+        }
+        if refused {
+            self.waiting.push(id);
+        }
     }
 
     /// All sources of somebody.
@@ -207,20 +239,8 @@ impl Home {
                 continue;
             }
             let source = Source::new(now, desc, owner, carrier);
-            for (encoding, it) in (0u8..).zip(&source.encodings) {
-                for (ssrc, rtx) in [(Some(it.ssrc), false), (it.rtx, true)] {
-                    let Some(ssrc) = ssrc else { continue };
-                    // Who had an SSRC first keeps it: nobody takes another one's place by signaling his numbers.
-                    if self.ssrcs.contains_key(&ssrc) || self.ssrcs.len() >= MAX_SSRCS {
-                        continue;
-                    }
-                    self.ssrcs.insert(ssrc, Place { source: desc.id, encoding, rtx, carrier });
-                    if rtx && let Some(carrier) = self.carriers.get_mut(&carrier) {
-                        carrier.rtx.pair_ssrc(ssrc, it.ssrc);
-                    }
-                }
-            }
             self.sources.insert(desc.id, source);
+            self.claim(desc.id);
         }
         // Receivers may have waited for it.
         self.run_streams(now);

@@ -115,3 +115,21 @@ fn who_publishes_after_many_others_is_heard_and_no_number_comes_again() {
     let again = numbers(&mut home);
     assert!(again[0] > first[0], "{again:?} after {first:?}");
 }
+
+#[test]
+fn who_waits_for_an_ssrc_gets_it_when_its_holder_leaves() {
+    let now = Instant::now();
+    let (mut home, speaker) = with_speaker(now);
+    let other = EndpointId(2);
+    home.add(now, other, Role::Participant, media());
+    home.set_sources(now, other, &[audio(other, 2, 21)]);
+    hear(&mut home, now, other, 21, 7);
+    assert!(numbers(&mut home).is_empty(), "it is another's");
+    hear(&mut home, now, speaker, 21, 9);
+    assert_eq!(numbers(&mut home).len(), 1);
+    home.remove(speaker);
+    hear(&mut home, now, other, 21, 8);
+    assert_eq!(numbers(&mut home).len(), 1);
+    home.remove(other);
+    assert!(home.waiting.is_empty() && home.ssrcs.is_empty());
+}
