@@ -272,6 +272,32 @@ fn packets_that_fit_no_path_are_not_forwarded() {
 }
 
 #[test]
+fn two_sources_with_one_ssrc_do_not_take_it_from_each_other() {
+    let mut stage = call(1, &[], &[(31, 41, 2)]);
+    let plain = stage.join(Role::Participant, false);
+    stage.clients[plain].expect_video(&[(31, 41)]);
+    stage.classify(plain);
+    let second = stage.join(Role::Participant, true);
+    stage.clients[second].publish(None, &[(31, 41, 1)]);
+    stage.until("media", |it| {
+        it.clients[second].connected && it.clients[plain].got.get(&31).is_some_and(|it| it.len() > 50)
+    });
+    let (_, other) = stage.signal(second);
+    stage.show(&[(amphi_media::ids::SourceId(1), LayerIndex::new(0, 0, 2)), (other, LayerIndex::new(0, 0, 2))]);
+    stage.run(Duration::from_millis(300));
+    let before = stage.clients[plain].got[&31].len();
+    stage.until("it goes on", |it| it.clients[plain].got[&31].len() > before + 60);
+    decodable(&stage.clients[plain].got[&31]);
+    // And the second one's turn comes.
+    stage.plane.send(Command::RemoveEndpoint(EndpointId(0))).unwrap();
+    stage.run(Duration::from_millis(200));
+    stage.clients[second].script.as_mut().unwrap().keyframe = true;
+    stage.decide(Output::SetClass { receiver: EndpointId(plain as u32), class: CLASS });
+    let before = stage.clients[plain].got[&31].len();
+    stage.until("the other's", |it| it.clients[plain].got[&31].len() > before + 30);
+}
+
+#[test]
 fn messages_go_both_ways_on_the_channel() {
     let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 1)]);
     stage.until("open", |it| {
