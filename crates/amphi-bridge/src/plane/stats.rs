@@ -85,6 +85,8 @@ counters! {
         queue_drops,
         /// Events that control did not take in time.
         event_drops,
+        /// Addresses that a peer named by a request alone, while another one had them.
+        takeovers_refused,
         /// Datagrams handed to the shard that owns their endpoint.
         strays,
         /// Passes of a shard that were broken off by a bug.

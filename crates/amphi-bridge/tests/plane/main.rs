@@ -298,6 +298,32 @@ fn two_sources_with_one_ssrc_do_not_take_it_from_each_other() {
 }
 
 #[test]
+fn a_request_with_a_false_sender_address_takes_nothing_from_a_peer_of_another_thread() {
+    let mut stage = Stage::with_threads(1, 2);
+    let publisher = stage.join(Role::Participant, true);
+    stage.clients[publisher].publish(Some(21), &[(31, 41, 1)]);
+    let (_, video) = stage.signal(publisher);
+    stage.show(&[(video, LayerIndex::new(0, 0, 2))]);
+    let attacker = stage.join(Role::Visitor, true);
+    stage.classify(attacker);
+    let (requests, caught) = std::sync::mpsc::channel();
+    stage.clients[attacker].lose_sent = Box::new(move |datagram| {
+        if datagram[..2] == [0, 1] {
+            let _ = requests.send(datagram.to_vec());
+        }
+        false
+    });
+    let slot = video_slots()[0].0;
+    stage.until("media", |it| it.clients[attacker].got.get(&slot).is_some_and(|it| it.len() > 30));
+    let request = caught.try_iter().last().unwrap();
+    let bridge = stage.plane.addresses()[0].base;
+    stage.clients[publisher].send_raw(&request, bridge);
+    stage.until("refused", |it| it.stats().total.takeovers_refused > 0);
+    let before = stage.clients[attacker].got[&slot].len();
+    stage.until("media goes on", |it| it.clients[attacker].got[&slot].len() > before + 60);
+}
+
+#[test]
 fn messages_go_both_ways_on_the_channel() {
     let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 1)]);
     stage.until("open", |it| {

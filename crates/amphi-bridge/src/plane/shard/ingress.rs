@@ -65,14 +65,12 @@ impl Shard {
                     Some(thread) => self.handshake(usize::from(thread), local, remote, datagram),
                     None => self.out.counters.unknown_datagrams += 1,
                 },
-                None => match self.addresses.0.get(&(local, remote)) {
-                    Some(route) => self.handshake(route.thread, local, remote, datagram),
-                    None => {
-                        for thread in 0..self.parts.transports.len() {
-                            self.handshake(thread, local, remote, datagram);
-                        }
+                // An answer: the thread that asked knows it by its transaction.
+                None => {
+                    for thread in 0..self.parts.transports.len() {
+                        self.handshake(thread, local, remote, datagram);
                     }
-                },
+                }
             },
             Kind::Dtls => match self.addresses.0.get(&(local, remote)) {
                 Some(route) => self.handshake(route.thread, local, remote, datagram),

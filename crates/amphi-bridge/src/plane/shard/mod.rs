@@ -42,8 +42,8 @@ pub(super) type ShardLink = Mailbox<ShardOrder, ShardPacket>;
 
 /// What a shard is told and must not miss.
 pub(super) enum ShardOrder {
-    /// Datagrams on this 5-tuple are an endpoint's, which another shard may own.
-    Bind { local: SocketAddr, remote: SocketAddr, endpoint: EndpointId, shard: usize, thread: usize },
+    /// Datagrams on this 5-tuple are an endpoint's, which another shard may own. `proven`: it answered a check from there.
+    Bind { local: SocketAddr, remote: SocketAddr, endpoint: EndpointId, shard: usize, thread: usize, proven: bool },
     /// They are not any more.
     Unbind { local: SocketAddr, remote: SocketAddr, endpoint: EndpointId },
     /// Where to send to.
