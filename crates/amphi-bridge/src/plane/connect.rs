@@ -163,11 +163,11 @@ impl TransportThread {
         for (endpoint, event) in self.pool.events() {
             let owner = self.owners.get_mut(&endpoint);
             match event {
-                transport::Event::Bound { local, remote } => {
+                transport::Event::Bound { local, remote, proven } => {
                     let Some(owner) = owner else { continue };
                     let (shard, thread) = (owner.shard, self.index);
                     for link in self.shards.iter() {
-                        link.order(ShardOrder::Bind { local, remote, endpoint, shard, thread });
+                        link.order(ShardOrder::Bind { local, remote, endpoint, shard, thread, proven });
                     }
                 }
                 transport::Event::Unbound { local, remote } => {

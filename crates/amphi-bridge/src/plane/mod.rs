@@ -243,7 +243,7 @@ impl Plane {
                 let place = self.directory().add(id, conference, role, 0)?;
                 self.shard(place.shard, ShardOrder::AddEndpoint { id, conference, role, media: Arc::new(media) });
                 let (shard, thread) = (place.shard, place.thread);
-                self.every(|| ShardOrder::Bind { local, remote, endpoint: id, shard, thread });
+                self.every(|| ShardOrder::Bind { local, remote, endpoint: id, shard, thread, proven: true });
                 self.shard(place.shard, ShardOrder::Selected { endpoint: id, local, remote });
                 self.shard(place.shard, ShardOrder::Keys { endpoint: id, keys });
             }

@@ -86,10 +86,12 @@ impl Socket {
         if count > 1 && self.segments() && count <= MAX_SEGMENTS && data.len() <= MAX_SEND {
             match self.send_message(data, Some(segment as u16), to) {
                 Ok(()) => return Ok(count),
-                // The device or the route cannot: never again with this socket.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE)) => {
+                // The device cannot: never again with this socket.
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => {
                     self.segmentation.store(false, Ordering::Relaxed);
                 }
+                // The path to this destination cannot (its MTU is less than a segment): others are not to pay for it.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -374,6 +376,16 @@ mod tests {
         assert!(!a.segments());
         assert_eq!(a.send_run(&[7; 2_500], 1_000, b.local_addr()).unwrap(), 3);
         assert_eq!(drain(&b).iter().map(|(data, _)| data.len()).collect::<Vec<_>>(), [1_000, 1_000, 500]);
+    }
+
+    #[test]
+    fn a_destination_that_takes_no_run_costs_others_nothing() {
+        let (a, b) = pair("127.0.0.1:0");
+        // Port 0 is refused as a segment above the MTU of a path is: with EINVAL.
+        let nowhere = SocketAddr::new(b.local_addr().ip(), 0);
+        assert_eq!(a.send_run(&[7; 300], 100, nowhere).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert!(a.segments());
+        assert_eq!(a.send_run(&[7; 300], 100, b.local_addr()).unwrap(), 3);
     }
 
     #[test]

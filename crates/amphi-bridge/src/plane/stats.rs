@@ -49,6 +49,8 @@ counters! {
         srtp_failures,
         /// RTP and RTCP that could not be parsed.
         malformed,
+        /// RTP and RTCP that was longer than a path takes.
+        oversized,
         /// RTP of SSRCs that nobody signaled.
         unknown_ssrc,
         /// RTP of visitors, of force-muted sources, or that lost loudest-N.
@@ -59,6 +61,8 @@ counters! {
         rtp_sent,
         /// RTCP packets received.
         rtcp_received,
+        /// RTCP packets of which not everything was done, because one peer asked for too much.
+        rtcp_limited,
         /// RTCP packets sent.
         rtcp_sent,
         /// Retransmissions received.
@@ -81,6 +85,8 @@ counters! {
         queue_drops,
         /// Events that control did not take in time.
         event_drops,
+        /// Addresses that a peer named by a request alone, while another one had them.
+        takeovers_refused,
         /// Datagrams handed to the shard that owns their endpoint.
         strays,
         /// Passes of a shard that were broken off by a bug.

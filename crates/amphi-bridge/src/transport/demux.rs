@@ -1,8 +1,8 @@
 //! What a datagram is and whose: the part of routing that needs no state. Shards call it on everything they receive.
 //!
-//! STUN requests go to the transport thread that [`thread_of`] finds in their local ufrag. STUN answers and DTLS go to the thread that
-//! bound their 5-tuple ([`Event::Bound`](super::Event::Bound)); of unbound 5-tuples, STUN answers go to all threads (the first answers of
-//! relays that we check first), anything else is dropped.
+//! STUN requests go to the transport thread that [`thread_of`] finds in their local ufrag. STUN answers go to all threads: the one that asked knows
+//! them. DTLS goes to the thread that bound its 5-tuple ([`Event::Bound`](super::Event::Bound)); of unbound 5-tuples it is
+//! dropped, as is anything else.
 
 pub use super::credentials::thread_of;
 

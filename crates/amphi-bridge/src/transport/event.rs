@@ -71,6 +71,8 @@ pub enum Event {
         local: SocketAddr,
         /// The other side.
         remote: SocketAddr,
+        /// It answered a check of ours from there. Said anew when that happens after the peer was bound.
+        proven: bool,
     },
     /// They are not any more. For shards.
     Unbound {

@@ -44,6 +44,8 @@ struct Entry {
 struct Binding {
     slot: u32,
     heard: Instant,
+    /// The peer answered a check of ours from there.
+    proven: bool,
 }
 
 /// All peers of one transport thread.
@@ -184,9 +186,16 @@ impl Pool {
 
     /// An authentic STUN message of this peer came on this 5-tuple (`spec/bridge.md` 2.1).
     fn bind(&mut self, now: Instant, slot: u32, tuple: Tuple, heard: Heard) {
+        let proven = heard == Heard::Response;
         match self.bindings.get_mut(&tuple) {
             Some(binding) if binding.slot == slot => {
                 binding.heard = now;
+                if proven && !binding.proven {
+                    binding.proven = true;
+                    if let Some(id) = self.entry(slot).map(|entry| entry.id) {
+                        self.events.push((id, Event::Bound { local: tuple.0, remote: tuple.1, proven }));
+                    }
+                }
                 return;
             }
             Some(binding) => {
@@ -200,13 +209,13 @@ impl Pool {
             }
             None => {}
         }
-        self.bindings.insert(tuple, Binding { slot, heard: now });
+        self.bindings.insert(tuple, Binding { slot, heard: now, proven });
         let limit = self.limits.bindings.max(1);
         let Some(entry) = self.entry(slot) else { return };
         entry.bound.push(tuple);
         let id = entry.id;
         let oldest = (entry.bound.len() > limit).then(|| entry.bound[0]);
-        self.events.push((id, Event::Bound { local: tuple.0, remote: tuple.1 }));
+        self.events.push((id, Event::Bound { local: tuple.0, remote: tuple.1, proven }));
         if let Some(oldest) = oldest {
             self.unbind(slot, oldest);
         }

@@ -61,8 +61,10 @@ pub(crate) struct Script {
     time: u32,
     next_audio: Instant,
     next_video: Instant,
-    audio_seq: u64,
+    pub(crate) audio_seq: u64,
     pub(crate) keyframe: bool,
+    /// Bytes of the payload of each video packet.
+    pub(crate) payload: usize,
     /// Keyframe requests so far.
     pub(crate) asked: usize,
     /// Keyframes so far.
@@ -220,6 +222,7 @@ impl Client {
             next_video: now,
             audio_seq: 500,
             keyframe: true,
+            payload: 900,
             asked: 0,
             keyframes: 0,
         });
@@ -376,7 +379,7 @@ impl Client {
                     }
                     // What says where it came from.
                     payload.extend(encoding.ssrc.to_be_bytes());
-                    payload.resize(900, n as u8);
+                    payload.resize(script.payload, n as u8);
                     let last = n + 1 == encoding.packets;
                     let write =
                         RtpWrite::new(Pt::new_with_value(self.numbers.vp8), encoding.seq.into(), time, now, payload);

@@ -239,6 +239,91 @@ fn a_visitor_cannot_speak() {
 }
 
 #[test]
+fn who_was_muted_by_force_for_long_is_heard_when_that_ends() {
+    let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 1)]);
+    let audio = audio_slots()[0];
+    stage.until("audio", |it| it.clients[1].got.get(&audio).is_some_and(|it| it.len() > 20));
+    let mute = |audio| Command::ForceMute { endpoint: EndpointId(0), audio, video: false };
+    stage.plane.send(mute(true)).unwrap();
+    stage.run(Duration::from_millis(200));
+    // Twenty minutes of packets, of which one in ten thousand is sent.
+    let discarded = stage.stats().total.discarded;
+    for packet in 1..=6 {
+        stage.clients[0].script.as_mut().unwrap().audio_seq += 10_000;
+        stage.until("dropped", |it| it.stats().total.discarded >= discarded + packet);
+    }
+    stage.plane.send(mute(false)).unwrap();
+    let before = stage.clients[1].got[&audio].len();
+    stage.until("audio again", |it| it.clients[1].got[&audio].len() > before + 20);
+    assert_eq!(stage.stats().total.srtp_failures, 0);
+}
+
+#[test]
+fn packets_that_fit_no_path_are_not_forwarded() {
+    let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 2)]);
+    let slot = video_slots()[0].0;
+    stage.until("media", |it| it.clients[1].got.get(&slot).is_some_and(|it| it.len() > 20));
+    stage.clients[0].script.as_mut().unwrap().payload = 1_600;
+    stage.until("refused", |it| it.stats().total.oversized > 20);
+    stage.clients[0].script.as_mut().unwrap().payload = 900;
+    let before = stage.clients[1].got[&slot].len();
+    stage.until("media again", |it| it.clients[1].got[&slot].len() > before + 20);
+    assert!(stage.clients[1].got[&slot].iter().all(|it| it.payload.len() < 1_500));
+}
+
+#[test]
+fn two_sources_with_one_ssrc_do_not_take_it_from_each_other() {
+    let mut stage = call(1, &[], &[(31, 41, 2)]);
+    let plain = stage.join(Role::Participant, false);
+    stage.clients[plain].expect_video(&[(31, 41)]);
+    stage.classify(plain);
+    let second = stage.join(Role::Participant, true);
+    stage.clients[second].publish(None, &[(31, 41, 1)]);
+    stage.until("media", |it| {
+        it.clients[second].connected && it.clients[plain].got.get(&31).is_some_and(|it| it.len() > 50)
+    });
+    let (_, other) = stage.signal(second);
+    stage.show(&[(amphi_media::ids::SourceId(1), LayerIndex::new(0, 0, 2)), (other, LayerIndex::new(0, 0, 2))]);
+    stage.run(Duration::from_millis(300));
+    let before = stage.clients[plain].got[&31].len();
+    stage.until("it goes on", |it| it.clients[plain].got[&31].len() > before + 60);
+    decodable(&stage.clients[plain].got[&31]);
+    // And the second one's turn comes.
+    stage.plane.send(Command::RemoveEndpoint(EndpointId(0))).unwrap();
+    stage.run(Duration::from_millis(200));
+    stage.clients[second].script.as_mut().unwrap().keyframe = true;
+    stage.decide(Output::SetClass { receiver: EndpointId(plain as u32), class: CLASS });
+    let before = stage.clients[plain].got[&31].len();
+    stage.until("the other's", |it| it.clients[plain].got[&31].len() > before + 30);
+}
+
+#[test]
+fn a_request_with_a_false_sender_address_takes_nothing_from_a_peer_of_another_thread() {
+    let mut stage = Stage::with_threads(1, 2);
+    let publisher = stage.join(Role::Participant, true);
+    stage.clients[publisher].publish(Some(21), &[(31, 41, 1)]);
+    let (_, video) = stage.signal(publisher);
+    stage.show(&[(video, LayerIndex::new(0, 0, 2))]);
+    let attacker = stage.join(Role::Visitor, true);
+    stage.classify(attacker);
+    let (requests, caught) = std::sync::mpsc::channel();
+    stage.clients[attacker].lose_sent = Box::new(move |datagram| {
+        if datagram[..2] == [0, 1] {
+            let _ = requests.send(datagram.to_vec());
+        }
+        false
+    });
+    let slot = video_slots()[0].0;
+    stage.until("media", |it| it.clients[attacker].got.get(&slot).is_some_and(|it| it.len() > 30));
+    let request = caught.try_iter().last().unwrap();
+    let bridge = stage.plane.addresses()[0].base;
+    stage.clients[publisher].send_raw(&request, bridge);
+    stage.until("refused", |it| it.stats().total.takeovers_refused > 0);
+    let before = stage.clients[attacker].got[&slot].len();
+    stage.until("media goes on", |it| it.clients[attacker].got[&slot].len() > before + 60);
+}
+
+#[test]
 fn messages_go_both_ways_on_the_channel() {
     let mut stage = call(1, &[(Role::Visitor, true)], &[(31, 41, 1)]);
     stage.until("open", |it| {

@@ -45,9 +45,15 @@ pub(crate) fn audio_slots() -> Vec<u32> {
 
 impl Stage {
     pub(crate) fn new(shards: usize) -> Self {
+        Self::with_threads(shards, 1)
+    }
+
+    /// With so many transport threads.
+    pub(crate) fn with_threads(shards: usize, transport_threads: usize) -> Self {
         let base = "127.0.0.1:0".parse().unwrap();
         let config = PlaneConfig {
             shards,
+            transport_threads,
             pin: false,
             addresses: vec![LocalAddress { base, public: None }],
             socket_buffer: 4 << 20,

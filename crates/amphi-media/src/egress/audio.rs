@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::roles::{Role, Roles};
 use crate::ids::{EndpointId, SourceId};
 use crate::packet::MediaPacket;
 use crate::projection::Numbers;
@@ -59,13 +60,23 @@ impl Line {
         Self { ssrc, source: None, seq: 0, timestamp: 0, from: 0, last: 0, last_timestamp: 0, last_at: None }
     }
 
+    /// The same, when numbers below `from` may have been used on it.
+    pub fn beginning_at(ssrc: u32, from: u64) -> Self {
+        Self { from, ..Self::new(ssrc) }
+    }
+
+    /// The number after the last one.
+    pub fn next(&self) -> u64 {
+        self.last.max(self.from) + 1
+    }
+
     /// The next packet of `source`; `seq` unwrapped and each one only once. None if it must not be sent: it is from before the source began
     /// here.
     pub fn number(&mut self, now: Instant, source: SourceId, seq: u64, timestamp: u32) -> Option<LineNumbers> {
         if self.source != Some(source) {
             match self.last_at {
-                // Nothing was sent here: the numbers of the source.
-                None => (self.seq, self.timestamp) = (0, 0),
+                // Nothing was sent here: the numbers of the source, in as many rollovers as are needed.
+                None => (self.seq, self.timestamp) = (self.from.saturating_sub(seq).next_multiple_of(1 << 16), 0),
                 Some(at) => {
                     // Continues at the pace of the clock, so that it does not look like a burst after a silence.
                     let elapsed = now.saturating_duration_since(at).as_micros().min(1 << 40) as u64;
@@ -104,7 +115,7 @@ impl Line {
 
 /// What one receiver got of lines.
 #[derive(Clone, Debug, Default)]
-pub struct LinesSent {
+pub(super) struct LinesSent {
     lines: SmallVec<[SentLine; 4]>,
 }
 
@@ -113,55 +124,79 @@ struct SentLine {
     ssrc: u32,
     /// Taken off, so that the rollover counter is zero when the receiver first hears of the SSRC (RFC 3711 section 3.3.1).
     base: u64,
+    /// Numbers of the line from before this one are not sent (any more).
+    from: u64,
     /// Highest number sent.
     highest: u64,
     counters: SentCounters,
 }
 
-/// Lines that one receiver is sent; further ones are not sent to it. Relays get one for each encoding.
-const MAX_LINES: usize = 1_024;
+/// A receiver guesses the rollover counter by what is next to the last number (RFC 3711 section 3.3.1). So where more than this was left out for it,
+/// because somebody was muted or not among the loudest, its numbers go on after the last one.
+const MAX_JUMP: u64 = 1 << 14;
+/// Up to so many lines are looked through, as most receivers have; what has more is looked up.
+const FEW: usize = 8;
 
 impl LinesSent {
+    fn at(&self, roles: &Roles, ssrc: u32) -> Option<usize> {
+        match self.lines.len() <= FEW {
+            true => self.lines.iter().position(|line| line.ssrc == ssrc),
+            false => roles.line(ssrc),
+        }
+    }
+
     /// The receiver's numbers for a packet that is sent to it now. None if it must not get it.
     #[inline]
-    pub fn number(&mut self, numbers: &LineNumbers, payload: usize) -> Option<Numbers> {
-        let at = match self.lines.iter().position(|line| line.ssrc == numbers.ssrc) {
+    pub(super) fn number(&mut self, roles: &mut Roles, numbers: &LineNumbers, payload: usize) -> Option<Numbers> {
+        let at = match self.at(roles, numbers.ssrc) {
             Some(at) => at,
-            None if self.lines.len() < MAX_LINES => {
+            None => {
+                let at = self.lines.len();
+                if !roles.take(numbers.ssrc, Role::Line(at as u32)) {
+                    return None;
+                }
                 self.lines.push(SentLine {
                     ssrc: numbers.ssrc,
-                    base: numbers.seq & !0xffff,
-                    highest: 0,
+                    // Half a rollover ahead of the next: who misses the first packets still guesses right.
+                    base: numbers.seq - (numbers.seq & 0x7fff),
+                    from: numbers.seq - (numbers.seq & 0x7fff),
+                    highest: numbers.seq & 0x7fff,
                     counters: SentCounters::default(),
                 });
-                self.lines.len() - 1
+                at
             }
-            None => return None,
         };
         let line = &mut self.lines[at];
-        let seq = numbers.seq.checked_sub(line.base)?;
+        if numbers.seq < line.from {
+            return None;
+        }
+        let mut seq = numbers.seq.checked_sub(line.base)?;
+        if seq > line.highest + MAX_JUMP {
+            line.base = numbers.seq.checked_sub(line.highest + 1)?;
+            (line.from, seq) = (numbers.seq, line.highest + 1);
+        }
         line.highest = line.highest.max(seq);
         line.counters.on_sent(payload);
         Some(Numbers { seq, timestamp: numbers.timestamp, ..Numbers::default() })
     }
 
     /// The receiver's numbers of a packet that was sent to it.
-    pub fn again(&self, numbers: &LineNumbers) -> Option<Numbers> {
-        let line = self.lines.iter().find(|line| line.ssrc == numbers.ssrc)?;
-        let seq = numbers.seq.checked_sub(line.base).filter(|seq| *seq <= line.highest)?;
+    pub(super) fn again(&self, roles: &Roles, numbers: &LineNumbers) -> Option<Numbers> {
+        let line = self.lines.get(self.at(roles, numbers.ssrc)?)?;
+        let seq = numbers.seq.checked_sub(line.base).filter(|seq| numbers.seq >= line.from && *seq <= line.highest)?;
         Some(Numbers { seq, timestamp: numbers.timestamp, ..Numbers::default() })
     }
 
     /// The number in the line of a sequence number that the receiver names.
-    pub fn find(&self, ssrc: u32, seq: u16) -> Option<u64> {
-        let line = self.lines.iter().find(|line| line.ssrc == ssrc)?;
+    pub(super) fn find(&self, roles: &Roles, ssrc: u32, seq: u16) -> Option<u64> {
+        let line = self.lines.get(self.at(roles, ssrc)?)?;
         let back = (line.highest as u16).wrapping_sub(seq);
-        Some(line.highest.checked_sub(u64::from(back))? + line.base)
+        Some(line.highest.checked_sub(u64::from(back))? + line.base).filter(|seq| *seq >= line.from)
     }
 
     /// What was sent on an SSRC.
-    pub fn counters(&self, ssrc: u32) -> Option<&SentCounters> {
-        self.lines.iter().find(|line| line.ssrc == ssrc).map(|line| &line.counters)
+    pub(super) fn counters(&self, roles: &Roles, ssrc: u32) -> Option<&SentCounters> {
+        Some(&self.lines.get(self.at(roles, ssrc)?)?.counters)
     }
 }
 
@@ -197,16 +232,59 @@ mod tests {
     }
 
     #[test]
-    fn a_late_joiner_begins_without_rollovers() {
-        let mut sent = LinesSent::default();
+    fn a_line_that_is_made_anew_begins_above_what_was_used() {
+        let now = Instant::now();
+        let mut line = Line::new(7);
+        line.number(now, SourceId(1), 65_536 * 3 + 70, 0).unwrap();
+        let mut again = Line::beginning_at(7, line.next());
+        let numbers = again.number(now, SourceId(2), 65_536 + 5, 0).unwrap();
+        assert!(numbers.seq > 65_536 * 3 + 70 && numbers.seq as u16 == 5, "{numbers:?}");
+        assert_eq!(again.number(now, SourceId(2), 65_536 + 6, 0).unwrap().seq, numbers.seq + 1);
+    }
+
+    #[test]
+    fn after_much_that_was_left_out_numbers_go_on_where_a_receiver_expects_them() {
+        let (mut sent, mut roles) = (LinesSent::default(), Roles::default());
         let numbers = |seq| LineNumbers { ssrc: 7, seq, timestamp: 0 };
-        assert_eq!(sent.number(&numbers(65_536 * 5 + 9), 10).unwrap().seq, 9);
-        assert_eq!(sent.number(&numbers(65_536 * 6 + 1), 10).unwrap().seq, 65_537);
-        assert_eq!(sent.number(&numbers(65_536 * 5 - 1), 10), None, "before the rollover that it knows nothing of");
-        assert_eq!(sent.find(7, 65_535), Some(65_536 * 6 - 1));
-        assert_eq!(sent.find(7, 1), Some(65_536 * 6 + 1));
-        assert_eq!(sent.find(8, 1), None);
-        assert_eq!(sent.again(&numbers(65_536 * 5 + 9)).unwrap().seq, 9);
-        assert_eq!(sent.again(&numbers(65_536 * 6 + 2)), None, "not sent yet");
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 10), 10).unwrap().seq, 10);
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 5_010), 10).unwrap().seq, 5_010, "loss stays loss");
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 50_000), 10).unwrap().seq, 5_011);
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 49_999), 10), None, "its number was used");
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 + 50_002), 10).unwrap().seq, 5_013);
+        assert_eq!(sent.find(&roles, 7, 5_013), Some(65_536 + 50_002));
+        assert_eq!(sent.find(&roles, 7, 5_010), None, "from before");
+        assert_eq!(sent.again(&roles, &numbers(65_536 + 50_000)).unwrap().seq, 5_011);
+        assert_eq!(sent.again(&roles, &numbers(65_536 + 5_010)), None);
+    }
+
+    #[test]
+    fn a_line_never_begins_just_below_a_rollover() {
+        let (mut sent, mut roles) = (LinesSent::default(), Roles::default());
+        let numbers = |seq| LineNumbers { ssrc: 7, seq, timestamp: 0 };
+        let first = sent.number(&mut roles, &numbers(65_536 + 65_530), 10).unwrap().seq;
+        assert!(first < 32_768, "{first}");
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 * 2), 10).unwrap().seq, first + 6);
+        assert_eq!(sent.find(&roles, 7, first as u16), Some(65_536 + 65_530));
+    }
+
+    #[test]
+    fn a_late_joiner_begins_without_rollovers() {
+        let (mut sent, mut roles) = (LinesSent::default(), Roles::default());
+        let numbers = |seq| LineNumbers { ssrc: 7, seq, timestamp: 0 };
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 * 5 + 9), 10).unwrap().seq, 9);
+        for step in [16_000, 32_000, 48_000, 64_000] {
+            assert_eq!(sent.number(&mut roles, &numbers(65_536 * 5 + step), 10).unwrap().seq, step);
+        }
+        assert_eq!(sent.number(&mut roles, &numbers(65_536 * 6 + 1), 10).unwrap().seq, 65_537);
+        assert_eq!(
+            sent.number(&mut roles, &numbers(65_536 * 5 - 1), 10),
+            None,
+            "before the rollover that it knows nothing of"
+        );
+        assert_eq!(sent.find(&roles, 7, 65_535), Some(65_536 * 6 - 1));
+        assert_eq!(sent.find(&roles, 7, 1), Some(65_536 * 6 + 1));
+        assert_eq!(sent.find(&roles, 8, 1), None);
+        assert_eq!(sent.again(&roles, &numbers(65_536 * 5 + 9)).unwrap().seq, 9);
+        assert_eq!(sent.again(&roles, &numbers(65_536 * 6 + 2)), None, "not sent yet");
     }
 }

@@ -13,9 +13,12 @@
 mod audio;
 mod head;
 mod receiver;
+mod roles;
 mod run;
+#[cfg(test)]
+mod tests;
 
-pub use audio::{AudioPacket, Line, LineNumbers, LinesSent};
+pub use audio::{AudioPacket, Line, LineNumbers};
 pub use head::Head;
 pub use receiver::{Asked, Receiver, ReceiverConfig, VideoSlot};
 pub use run::{MAX_RUN, MAX_SEGMENTS, Run};

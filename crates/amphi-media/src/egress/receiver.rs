@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::{Head, LineNumbers, LinesSent, RawPacket, Run, StreamPacket};
+use super::audio::LinesSent;
+use super::roles::{Role, Roles};
+use super::{Head, LineNumbers, RawPacket, Run, StreamPacket};
 use crate::allocation::Hysteresis;
 use crate::bwe::{Bwe, BweConfig};
 use crate::ids::{LayerIndex, SourceId};
 use crate::projection::{Numbers, Origin, Runs, StreamKey, Subscription};
-use crate::rtcp::{Packet, SenderInfo, Writer, compound};
+use crate::rtcp::{Nack, Packet, SenderInfo, Writer, compound};
 use crate::send::{HistoryConfig, RetransmitConfig, Retransmitter, SendHistory, SentCounters, SentReports, Verdict};
 use crate::srtp::Outbound;
 
@@ -29,8 +31,38 @@ pub struct ReceiverConfig {
 /// SSRCs of video that one receiver may have been sent, in the course of time. With SSRC rewriting there are 50; without, as many as there were
 /// sources. What comes after is not sent.
 const MAX_SLOTS: usize = 256;
-/// Sequence numbers of one NACK packet that are looked at: a kilobyte of NACK names 4,000.
+/// Sequence numbers in the NACKs of one datagram that are looked at: a kilobyte of NACK names 4,000.
 const MAX_NACKS: usize = 1_024;
+/// Packets that the transport-wide feedback of one datagram may be about: 28 bytes can claim the loss of 32,768, of which at most a thousand are
+/// remembered.
+const MAX_STATUSES: usize = 4_096;
+/// SSRCs of which one datagram may ask for a keyframe.
+const MAX_KEYFRAMES: usize = 64;
+
+/// What one datagram of RTCP may still cost.
+struct Budget {
+    statuses: usize,
+    numbers: usize,
+    keyframes: SmallVec<[u32; 8]>,
+    /// Packets of which not everything was done.
+    limited: u64,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { statuses: MAX_STATUSES, numbers: MAX_NACKS, keyframes: SmallVec::new(), limited: 0 }
+    }
+
+    /// Whether a keyframe is asked for on an SSRC: once each.
+    fn keyframe(&mut self, ssrc: u32) -> bool {
+        let new = !self.keyframes.contains(&ssrc) && self.keyframes.len() < MAX_KEYFRAMES;
+        match new {
+            true => self.keyframes.push(ssrc),
+            false => self.limited += 1,
+        }
+        new
+    }
+}
 
 /// An SSRC that video is sent on.
 #[derive(Debug)]
@@ -135,6 +167,7 @@ pub struct Receiver {
     /// SSRCs of video.
     pub slots: SmallVec<[VideoSlot; 2]>,
     lines: LinesSent,
+    roles: Roles,
     history: SendHistory,
     /// Whether it gets transport-wide numbers.
     transport_cc: bool,
@@ -167,6 +200,7 @@ impl Receiver {
             outbound,
             slots: SmallVec::new(),
             lines: LinesSent::default(),
+            roles: Roles::default(),
             history: SendHistory::new(now, config.history),
             transport_cc,
             last_paced: None,
@@ -187,14 +221,14 @@ impl Receiver {
         self.rtx_types = rtx_types.into_iter().collect();
     }
 
-    /// The slot of an SSRC, made if there is none. `None` if there are too many.
+    /// The slot of an SSRC, made if there is none. `None` if there are too many, or the SSRC was used for something else.
     pub fn slot(&mut self, ssrc: u32, rtx: Option<u32>) -> Option<usize> {
         match self.slots.iter().position(|slot| slot.ssrc == ssrc) {
             Some(at) => {
                 self.slots[at].rtx = rtx;
                 Some(at)
             }
-            None if self.slots.len() < MAX_SLOTS => {
+            None if self.slots.len() < MAX_SLOTS && self.roles.take(ssrc, Role::Slot) => {
                 self.slots.push(VideoSlot::new(ssrc, rtx));
                 Some(self.slots.len() - 1)
             }
@@ -243,6 +277,16 @@ impl Receiver {
         sealed
     }
 
+    #[cfg(test)]
+    pub(super) fn number(&mut self, numbers: &LineNumbers) -> Option<Numbers> {
+        self.lines.number(&mut self.roles, numbers, 10)
+    }
+
+    /// The next number on an SSRC of retransmissions.
+    pub(super) fn rtx_seq(&mut self, ssrc: u32) -> Option<u64> {
+        self.roles.take(ssrc, Role::Retransmissions).then(|| self.retransmitter.next_seq(ssrc))
+    }
+
     #[inline]
     fn pace(&mut self, now: Instant, head: &Head, size: usize, send_time: u32) -> u32 {
         if !head.has_transport_cc() {
@@ -255,7 +299,7 @@ impl Receiver {
     /// Seals a packet of a line into `run`, which takes it. Returns its size; 0 if this receiver must not get it.
     #[inline]
     pub fn line(&mut self, numbers: &LineNumbers, head: &Head, send_time: u32, run: &mut Run) -> usize {
-        let Some(own) = self.lines.number(numbers, head.payload_len()) else { return 0 };
+        let Some(own) = self.lines.number(&mut self.roles, numbers, head.payload_len()) else { return 0 };
         let Ok(sealed) = head.seal(&self.outbound, run.space(), numbers.ssrc, &own, send_time) else { return 0 };
         run.commit(sealed);
         sealed
@@ -278,7 +322,7 @@ impl Receiver {
         let media = packet.packet.payload_type;
         let Some((_, rtx_type)) = self.rtx_types.iter().copied().find(|(of, _)| *of == media) else { return 0 };
         let Some(rtx) = self.slots.get(slot).and_then(|slot| slot.rtx) else { return 0 };
-        let Some(rtx_seq) = self.retransmitter.next_seq(&self.config.retransmit, rtx) else { return 0 };
+        let Some(rtx_seq) = self.rtx_seq(rtx) else { return 0 };
         let paced = self.pace(now, head, head.sealed_rtx_len(&self.outbound), send_time);
         match head.seal_rtx(&self.outbound, run.space(), rtx, rtx_type, rtx_seq, &numbers, paced) {
             Ok(sealed) => {
@@ -299,7 +343,7 @@ impl Receiver {
         send_time: u32,
         run: &mut Run,
     ) -> usize {
-        let (Some(numbers), Some(rtx)) = (self.lines.again(&packet.numbers), packet.rtx) else { return 0 };
+        let (Some(numbers), Some(rtx)) = (self.lines.again(&self.roles, &packet.numbers), packet.rtx) else { return 0 };
         let media = packet.packet.payload_type;
         let Some((_, rtx_type)) = self.rtx_types.iter().copied().find(|(of, _)| *of == media) else { return 0 };
         let (rtt, config, bytes) = (self.rtt(), self.config.retransmit, packet.packet.payload.len());
@@ -310,7 +354,7 @@ impl Receiver {
         if self.retransmitter.judge(&config, now, slot, seq, kept, bytes, rtt, rate) != Verdict::Send {
             return 0;
         }
-        let Some(rtx_seq) = self.retransmitter.next_seq(&config, rtx) else { return 0 };
+        let Some(rtx_seq) = self.rtx_seq(rtx) else { return 0 };
         match head.seal_rtx(&self.outbound, run.space(), rtx, rtx_type, rtx_seq, &numbers, send_time) {
             Ok(sealed) => {
                 run.commit(sealed);
@@ -360,7 +404,8 @@ impl Receiver {
 
     /// The same on a line; `offset` is what is added to timestamps there.
     pub fn line_report(&mut self, now: Instant, ssrc: u32, offset: u32, info: &SenderInfo, out: &mut Vec<u8>) -> bool {
-        let Some(mapped) = self.lines.counters(ssrc).and_then(|counters| counters.map(*info, offset)) else {
+        let Some(mapped) = self.lines.counters(&self.roles, ssrc).and_then(|counters| counters.map(*info, offset))
+        else {
             return false;
         };
         self.report(now, ssrc, mapped, out)
@@ -375,47 +420,66 @@ impl Receiver {
         true
     }
 
-    /// Takes RTCP of this receiver, opened. What it asks for is appended to `asked`. Whatever is malformed ends here.
-    pub fn on_control(&mut self, now: Instant, data: &[u8], asked: &mut Vec<Asked>) {
+    /// Takes RTCP of this receiver, opened. What it asks for is appended to `asked`. Whatever is malformed ends here. Returns how many packets
+    /// asked for more than one datagram may.
+    pub fn on_control(&mut self, now: Instant, data: &[u8], asked: &mut Vec<Asked>) -> u64 {
+        let mut budget = Budget::new();
         for packet in compound(data).flatten() {
             match packet {
                 Packet::ReceiverReport(report) => report.blocks().for_each(|block| self.on_block(now, &block)),
                 Packet::SenderReport(report) => report.blocks().for_each(|block| self.on_block(now, &block)),
                 Packet::TransportCc(feedback) if self.transport_cc => {
+                    let Some(left) = budget.statuses.checked_sub(feedback.count.into()) else {
+                        budget.limited += 1;
+                        continue;
+                    };
+                    budget.statuses = left;
                     let statuses =
                         feedback.statuses().map(|it| (it.seq, it.arrival.map(|at| at.wrapping_add(SHIFT) as u64)));
                     self.bwe.on_feedback(now, self.history.resolve(now, statuses));
                 }
-                Packet::Nack(nack) => {
-                    let Some(at) = self.slots.iter().position(|slot| slot.ssrc == nack.media_ssrc) else {
-                        let ssrc = nack.media_ssrc;
-                        asked.extend(nack.lost().take(MAX_NACKS).map(|seq| {
-                            let seq = self.lines.find(ssrc, seq);
-                            seq.map_or(Asked::Unknown, |seq| Asked::Line { ssrc, seq })
-                        }));
-                        continue;
-                    };
-                    let slot = &self.slots[at];
-                    asked.extend(nack.lost().take(MAX_NACKS).map(|seq| {
-                        let origin = slot.runs.origin(&slot.subscription, seq);
-                        origin.map_or(Asked::Unknown, |origin| Asked::Packet { slot: at, origin })
-                    }));
-                }
-                Packet::Pli { media_ssrc, .. } => self.ask_keyframe(media_ssrc, asked),
+                Packet::Nack(nack) => self.on_nack(&nack, &mut budget, asked),
+                Packet::Pli { media_ssrc, .. } => self.ask_keyframe(media_ssrc, &mut budget, asked),
                 Packet::Fir(fir) => {
-                    fir.entries().take(MAX_SLOTS).for_each(|entry| self.ask_keyframe(entry.media_ssrc, asked));
+                    fir.entries().for_each(|entry| self.ask_keyframe(entry.media_ssrc, &mut budget, asked));
                 }
-                Packet::Remb(remb) if !self.transport_cc => self.remb = Some(remb.bitrate),
+                Packet::Remb(remb) if !self.transport_cc => {
+                    // Nobody is believed to take more than an estimate would ever say.
+                    self.remb = Some(remb.bitrate.min(self.config.bwe.max));
+                }
                 _ => {}
             }
         }
+        budget.limited
     }
 
-    fn ask_keyframe(&self, ssrc: u32, asked: &mut Vec<Asked>) {
-        asked.push(match self.slots.iter().position(|slot| slot.ssrc == ssrc) {
-            Some(slot) => Asked::Keyframe { slot },
-            None => Asked::LineKeyframe { ssrc },
-        });
+    fn on_nack(&self, nack: &Nack<'_>, budget: &mut Budget, asked: &mut Vec<Asked>) {
+        let ssrc = nack.media_ssrc;
+        let slot = self.slots.iter().position(|slot| slot.ssrc == ssrc);
+        for seq in nack.lost() {
+            let Some(left) = budget.numbers.checked_sub(1) else {
+                budget.limited += 1;
+                break;
+            };
+            budget.numbers = left;
+            let it = match slot {
+                Some(slot) => {
+                    let it = &self.slots[slot];
+                    it.runs.origin(&it.subscription, seq).map(|origin| Asked::Packet { slot, origin })
+                }
+                None => self.lines.find(&self.roles, ssrc, seq).map(|seq| Asked::Line { ssrc, seq }),
+            };
+            asked.push(it.unwrap_or(Asked::Unknown));
+        }
+    }
+
+    fn ask_keyframe(&self, ssrc: u32, budget: &mut Budget, asked: &mut Vec<Asked>) {
+        if budget.keyframe(ssrc) {
+            asked.push(match self.slots.iter().position(|slot| slot.ssrc == ssrc) {
+                Some(slot) => Asked::Keyframe { slot },
+                None => Asked::LineKeyframe { ssrc },
+            });
+        }
     }
 
     fn on_block(&mut self, now: Instant, block: &crate::rtcp::ReportBlock) {

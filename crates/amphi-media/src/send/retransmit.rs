@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
+use foldhash::{HashMap, HashMapExt};
 
 /// Limits of [`Retransmitter`].
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +16,19 @@ pub struct RetransmitConfig {
     pub burst: Duration,
     /// But so many bytes may always be saved; default 16,000, so that the loss of a key picture is made good at once.
     pub burst_bytes: u32,
-    /// RTX SSRCs with a counter; default 64. More are refused.
-    pub max_ssrcs: usize,
+    /// As long as the round trip is not known, the same packet is not sent again before this time; default 30 ms.
+    pub rest: Duration,
 }
 
 impl Default for RetransmitConfig {
     fn default() -> Self {
-        Self { share: 0.5, min_rate: 200_000, burst: Duration::from_millis(250), burst_bytes: 16_000, max_ssrcs: 64 }
+        Self {
+            share: 0.5,
+            min_rate: 200_000,
+            burst: Duration::from_millis(250),
+            burst_bytes: 16_000,
+            rest: Duration::from_millis(30),
+        }
     }
 }
 
@@ -58,7 +64,8 @@ pub struct Retransmitter {
     /// Bytes that may be sent.
     tokens: f64,
     filled: Instant,
-    counters: SmallVec<[(u32, u64); 2]>,
+    /// Numbers of each RTX SSRC. The caller bounds how many there are.
+    counters: HashMap<u32, u64>,
 }
 
 impl Retransmitter {
@@ -69,7 +76,7 @@ impl Retransmitter {
             recent: [Recent::default(); RECENT],
             tokens: f64::MAX,
             filled: now,
-            counters: SmallVec::new(),
+            counters: HashMap::new(),
         }
     }
 
@@ -90,13 +97,17 @@ impl Retransmitter {
         let clock = now.saturating_duration_since(self.start).as_millis() as u32;
         let place = usize::from(seq ^ slot.wrapping_mul(11)) % RECENT;
         let recent = self.recent[place];
-        if let Some(rtt) = rtt {
-            let again = (recent.at != 0 && recent.slot == slot && recent.seq == seq)
-                .then(|| Duration::from_millis(u64::from(clock.wrapping_sub(recent.at - 1))));
-            let since = again.unwrap_or(now.saturating_duration_since(first_sent));
-            if since < rtt.mul_f64(0.9).min(rtt.saturating_sub(Duration::from_millis(5))) {
-                return Verdict::TooSoon;
+        let again = (recent.at != 0 && recent.slot == slot && recent.seq == seq)
+            .then(|| Duration::from_millis(u64::from(clock.wrapping_sub(recent.at - 1))));
+        let too_soon = match rtt {
+            Some(rtt) => {
+                let since = again.unwrap_or(now.saturating_duration_since(first_sent));
+                since < rtt.mul_f64(0.9).min(rtt.saturating_sub(Duration::from_millis(5)))
             }
+            None => again.is_some_and(|since| since < config.rest),
+        };
+        if too_soon {
+            return Verdict::TooSoon;
         }
         let per_second = config.share * rate.max(config.min_rate) as f64 / 8.0;
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
@@ -111,17 +122,11 @@ impl Retransmitter {
         Verdict::Send
     }
 
-    /// The next number on an RTX SSRC, unwrapped; the packet carries its low 16 bits. None if there are too many SSRCs.
-    pub fn next_seq(&mut self, config: &RetransmitConfig, rtx_ssrc: u32) -> Option<u64> {
-        if let Some((_, next)) = self.counters.iter_mut().find(|(ssrc, _)| *ssrc == rtx_ssrc) {
-            *next += 1;
-            return Some(*next);
-        }
-        if self.counters.len() >= config.max_ssrcs {
-            return None;
-        }
-        self.counters.push((rtx_ssrc, 1));
-        Some(1)
+    /// The next number on an RTX SSRC, unwrapped; the packet carries its low 16 bits.
+    pub fn next_seq(&mut self, rtx_ssrc: u32) -> u64 {
+        let next = self.counters.entry(rtx_ssrc).or_default();
+        *next += 1;
+        *next
     }
 }
 
@@ -137,10 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn without_rtt_everything_is_sent_again_4_4() {
+    fn without_rtt_everything_is_sent_again_once_in_30_ms_4_4() {
         let now = Instant::now();
         let mut rtx = Retransmitter::new(now);
-        assert_eq!([(); 2].map(|()| judge(&mut rtx, now, 5, now, None)), [Verdict::Send; 2]);
+        let verdicts = [0, 0, 29, 30].map(|ms| judge(&mut rtx, now + MS * ms, 5, now, None));
+        assert_eq!(verdicts, [Verdict::Send, Verdict::TooSoon, Verdict::TooSoon, Verdict::Send]);
+        assert_eq!(judge(&mut rtx, now, 6, now, None), Verdict::Send, "another one");
     }
 
     #[test]
@@ -179,10 +186,7 @@ mod tests {
 
     #[test]
     fn each_rtx_ssrc_counts_for_itself_4_4() {
-        let (config, mut rtx) = (RetransmitConfig::default(), Retransmitter::new(Instant::now()));
-        assert_eq!([7, 7, 8, 7].map(|ssrc| rtx.next_seq(&config, ssrc)), [1, 2, 1, 3].map(Some));
-        (100..162).for_each(|ssrc| assert_eq!(rtx.next_seq(&config, ssrc), Some(1)));
-        assert_eq!(rtx.next_seq(&config, 200), None);
-        assert_eq!(rtx.next_seq(&config, 8), Some(2));
+        let mut rtx = Retransmitter::new(Instant::now());
+        assert_eq!([7, 7, 8, 7].map(|ssrc| rtx.next_seq(ssrc)), [1, 2, 1, 3]);
     }
 }

@@ -1,19 +1,9 @@
 //! What a peer sends: which index a sequence number stands for, whether it is new, and opening it in place.
 
-use std::collections::HashMap;
-
 use super::cipher::{Cipher, ControlCipher};
-use super::replay::ReplayWindow;
+use super::sources::Sources;
 use super::{MAX_INDEX, MasterKey, Profile, SrtpError};
 use crate::rtp::Header;
-
-/// SSRCs of one peer that have state, for RTP and for RTCP each (`spec/bridge.md` 2.4).
-pub const MAX_SOURCES: usize = 1024;
-
-/// 1,024 packets: several seconds of audio, a large keyframe of video.
-type Window = ReplayWindow<16>;
-type ControlWindow = ReplayWindow<2>;
-type BySsrc<T> = HashMap<u32, T, foldhash::fast::RandomState>;
 
 /// An RTP packet that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +30,9 @@ pub struct Inbound {
     profile: Profile,
     cipher: Cipher,
     control: ControlCipher,
-    sources: BySsrc<Window>,
-    control_sources: BySsrc<ControlWindow>,
+    /// 1,024 packets: several seconds of audio, a large keyframe of video.
+    sources: Sources<16>,
+    control_sources: Sources<2>,
 }
 
 impl std::fmt::Debug for Inbound {
@@ -64,15 +55,15 @@ impl Inbound {
             profile: key.profile(),
             cipher: key.cipher()?,
             control: key.control_cipher()?,
-            sources: BySsrc::default(),
-            control_sources: BySsrc::default(),
+            sources: Sources::default(),
+            control_sources: Sources::default(),
         })
     }
 
     #[cfg(test)]
     pub(super) fn with_ciphers(profile: Profile, cipher: Cipher, control: Cipher) -> Self {
         let control = ControlCipher::new(control);
-        Self { profile, cipher, control, sources: BySsrc::default(), control_sources: BySsrc::default() }
+        Self { profile, cipher, control, sources: Sources::default(), control_sources: Sources::default() }
     }
 
     /// The profile in use.
@@ -91,29 +82,20 @@ impl Inbound {
     /// guessed wrongly from then on (`spec/bridge.md` 4.2).
     ///
     /// # Errors
-    /// Malformed, wrong tag, seen before, too old, or one SSRC too many.
+    /// Malformed, wrong tag, seen before or too old.
     pub fn open(&mut self, packet: &mut [u8]) -> Result<Opened, SrtpError> {
         let tag_len = self.cipher.tag_len();
         let header = Header::parse(packet).map_err(|_| SrtpError::Malformed)?;
         let len = packet.len().checked_sub(tag_len).filter(|l| *l >= header.len()).ok_or(SrtpError::Malformed)?;
-        let source = self.sources.get(&header.ssrc);
-        let index = match source {
-            Some(window) => {
-                let index = estimate(window.highest(), header.seq).ok_or(SrtpError::TooOld)?;
-                window.check(index)?;
-                index
-            }
-            None if self.sources.len() >= MAX_SOURCES => return Err(SrtpError::TooManySources),
+        let index = self.sources.index(header.ssrc, |highest| match highest {
+            Some(highest) => estimate(highest, header.seq),
             // RFC 3711 section 3.3.1: the rollover counter of a stream begins with zero.
-            None => u64::from(header.seq),
-        };
+            None => Some(u64::from(header.seq)),
+        })?;
         let (head, rest) = packet.split_at_mut_checked(header.len()).ok_or(SrtpError::Malformed)?;
         let (payload, tag) = rest.split_at_mut_checked(len - header.len()).ok_or(SrtpError::Malformed)?;
         self.cipher.open(head, payload, tag, header.ssrc, index)?;
-        match self.sources.get_mut(&header.ssrc) {
-            Some(window) => window.accept(index),
-            None => drop(self.sources.insert(header.ssrc, Window::starting_at(index))),
-        }
+        self.sources.accept(header.ssrc, index);
         Ok(Opened { header, len, index })
     }
 
@@ -126,24 +108,10 @@ impl Inbound {
             return Err(SrtpError::Malformed);
         }
         let (ssrc, index) = self.control.ssrc_and_index(packet)?;
-        let index = u64::from(index);
-        match self.control_sources.get(&ssrc) {
-            Some(window) => window.check(index)?,
-            None if self.control_sources.len() >= MAX_SOURCES => return Err(SrtpError::TooManySources),
-            None => {}
-        }
+        let index = self.control_sources.index(ssrc, |_| Some(u64::from(index)))?;
         let len = self.control.open(packet)?;
-        match self.control_sources.get_mut(&ssrc) {
-            Some(window) => window.accept(index),
-            None => drop(self.control_sources.insert(ssrc, ControlWindow::starting_at(index))),
-        }
+        self.control_sources.accept(ssrc, index);
         Ok(OpenedControl { ssrc, len })
-    }
-
-    /// Forgets an SSRC that is not signaled any more, so that it does not count towards [`MAX_SOURCES`]. Its old packets could be replayed
-    /// afterwards, and its rollover counter begins with zero: only for SSRCs whose packets are dropped anyway.
-    pub fn forget(&mut self, ssrc: u32) {
-        self.sources.remove(&ssrc);
     }
 }
 

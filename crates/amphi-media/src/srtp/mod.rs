@@ -7,10 +7,12 @@ mod inbound;
 mod keys;
 mod outbound;
 mod replay;
+mod sources;
 
-pub use inbound::{Inbound, MAX_SOURCES, Opened, OpenedControl};
+pub use inbound::{Inbound, Opened, OpenedControl};
 pub use keys::{DtlsRole, KeyingMaterial, MasterKey};
 pub use outbound::{IndexOrder, Outbound};
+pub use sources::MAX_SOURCES;
 
 /// The longest authentication tag of RTP that any profile appends.
 pub const MAX_TAG_LEN: usize = 16;
@@ -105,9 +107,6 @@ pub enum SrtpError {
     /// Too far behind the newest to tell whether it is a replay.
     #[error("packet is older than the replay window")]
     TooOld,
-    /// An SSRC more than [`MAX_SOURCES`].
-    #[error("too many sources")]
-    TooManySources,
     /// All indexes of a key are used up.
     #[error("packet index is exhausted")]
     Exhausted,

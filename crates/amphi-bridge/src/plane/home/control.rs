@@ -1,7 +1,7 @@
 //! RTCP with publishers: sender reports from them; NACK, keyframe requests, reports and transport-wide feedback to them (`spec/bridge.md` 4.9).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use amphi_media::egress::Line;
 use amphi_media::ids::{EndpointId, MediaKind, SourceId};
@@ -17,6 +17,9 @@ use crate::plane::shard::{Item, Report};
 /// Longest RTCP packet that we write, so that it fits the path with SRTP's trailer.
 const MAX_CONTROL: usize = 1_100;
 
+/// Sender reports of one SSRC are forwarded this often at most: each goes to every receiver, with a system call of its own. Browsers send one in a second.
+const REPORT_REST: Duration = Duration::from_millis(200);
+
 impl Home {
     /// RTCP that came on somebody's transport, opened.
     pub(in crate::plane) fn control(&mut self, now: Instant, carrier: EndpointId, data: &[u8]) {
@@ -29,6 +32,11 @@ impl Home {
             let Some(source) = self.sources.get_mut(&place.source) else { continue };
             let Some(encoding) = source.encodings.get_mut(usize::from(place.encoding)) else { continue };
             encoding.statistics.on_sender_report(now, report.info.ntp);
+            if encoding.reported.is_some_and(|at| now.saturating_duration_since(at) < REPORT_REST) {
+                self.counters.rtcp_limited += 1;
+                continue;
+            }
+            encoding.reported = Some(now);
             let kind = source.kind;
             let mut lines: SmallVec<[(u32, u32); 2]> = SmallVec::new();
             let slot = self.audio_slots.iter().position(|it| *it == Some(place.source));

@@ -33,13 +33,14 @@ struct Plain<'a> {
 }
 
 impl Home {
-    /// A packet that came on somebody's transport, opened.
+    /// A packet that came on somebody's transport, opened. `muted`: by force, so it only counts where numbers have to go on.
     pub(in crate::plane) fn rtp(
         &mut self,
         now: Instant,
         carrier_id: EndpointId,
         header: &Header,
         data: &[u8],
+        muted: bool,
         counters: &mut Counters,
     ) {
         let Some(carrier) = self.carriers.get_mut(&carrier_id) else { return };
@@ -90,19 +91,16 @@ impl Home {
                 }
             }
         };
-        let muted = self.muted.get(&owner).is_some_and(|(audio, video)| match kind {
-            MediaKind::Audio => *audio,
-            MediaKind::Video => *video,
-        });
-        if muted {
-            counters.discarded += 1;
-            return;
-        }
         // A retransmission of something far away must not move the window of sequence numbers.
         let seq = match plain.rtx {
             true => encoding.seq.peek(u64::from(plain.seq)),
             false => encoding.seq.unwrap(u64::from(plain.seq)),
         };
+        let by_owner = |(audio, video): &(bool, bool)| if kind == MediaKind::Audio { *audio } else { *video };
+        if muted || self.muted.get(&owner).is_some_and(by_owner) {
+            counters.discarded += 1;
+            return;
+        }
         if plain.rtx && encoding.seq.highest().is_none_or(|highest| seq > highest) {
             return;
         }
@@ -190,9 +188,20 @@ impl Home {
 
     fn line(&mut self, now: Instant, ssrc: u32, source: SourceId, seq: u64, timestamp: u32) -> Option<LineNumbers> {
         if self.lines.len() >= MAX_LINES && !self.lines.contains_key(&ssrc) {
-            return None;
+            let floor = &mut self.line_floor;
+            self.lines.retain(|_, line| {
+                let carries = line.carries().is_some();
+                if !carries {
+                    *floor = line.next().max(*floor);
+                }
+                carries
+            });
+            if self.lines.len() >= MAX_LINES {
+                return None;
+            }
         }
-        self.lines.entry(ssrc).or_insert_with(|| Line::new(ssrc)).number(now, source, seq, timestamp)
+        let floor = self.line_floor;
+        self.lines.entry(ssrc).or_insert_with(|| Line::beginning_at(ssrc, floor)).number(now, source, seq, timestamp)
     }
 
     fn video(

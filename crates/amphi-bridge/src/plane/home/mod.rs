@@ -6,6 +6,8 @@ mod carrier;
 mod control;
 mod media;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,8 +40,9 @@ struct Place {
 
 /// SSRCs that one conference may have signaled; more are not taken.
 const MAX_SSRCS: usize = 8_192;
-/// Lines of audio numbers; the oldest are never let go, since receivers hold their numbers. More audio sources are not heard.
-const MAX_LINES: usize = 4_096;
+/// Lines of numbers, for audio and for relays. When there are more, those that carry nothing are let go, and new ones begin above all numbers that
+/// were used there. Signaled sources and slots need fewer.
+const MAX_LINES: usize = 2 * MAX_SSRCS;
 /// Streams that are not wanted any more run on for so long, since somebody may come back to them.
 const LINGER: Duration = Duration::from_secs(2);
 /// Time between receiver reports (`spec/bridge.md` 4.9).
@@ -59,10 +62,14 @@ pub(super) struct Home {
     meshes: HashMap<EndpointId, u32>,
     muted: HashMap<EndpointId, (bool, bool)>,
     ssrcs: HashMap<u32, Place>,
+    /// Sources that wait for an SSRC which another one has.
+    waiting: Vec<SourceId>,
     sources: HashMap<SourceId, Source>,
     levels: Levels,
     keyframes: Keyframes,
     lines: HashMap<u32, Line>,
+    /// Above all numbers of lines that were let go.
+    line_floor: u64,
     audio_ssrcs: Arc<[SlotSsrc]>,
     audio_slots: SlotMap,
     exempt: Arc<[SourceId]>,
@@ -92,9 +99,11 @@ impl Home {
             meshes: HashMap::new(),
             muted: HashMap::new(),
             ssrcs: HashMap::new(),
+            waiting: Vec::new(),
             sources: HashMap::new(),
             keyframes: Keyframes::new(now, KeyframeConfig::default()),
             lines: HashMap::new(),
+            line_floor: 0,
             audio_ssrcs: Arc::new([]),
             audio_slots: Arc::new([]),
             exempt: Arc::new([]),
@@ -158,19 +167,53 @@ impl Home {
     }
 
     fn remove_source(&mut self, id: SourceId) {
-        self.sources.remove(&id);
+        let Some(source) = self.sources.remove(&id) else { return };
         self.keyframes.remove_source(id);
         self.wanted_told.remove(&id);
-        let carriers = &mut self.carriers;
-        self.ssrcs.retain(|ssrc, place| {
-            if place.source == id
-                && let Some(carrier) = carriers.get_mut(&place.carrier)
-            {
-                carrier.rtx.forget_ssrc(*ssrc);
+        for ssrc in source.encodings.iter().flat_map(|it| [Some(it.ssrc), it.rtx]).flatten() {
+            if self.ssrcs.get(&ssrc).is_none_or(|place| place.source != id) {
+                continue;
             }
-            place.source != id
-        });
-        self.lines.values_mut().for_each(|line| line.forget(id));
+            self.ssrcs.remove(&ssrc);
+            if let Some(carrier) = self.carriers.get_mut(&source.carrier) {
+                carrier.rtx.forget_ssrc(ssrc);
+            }
+        }
+        let lines = source.encodings.iter().map(|it| it.ssrc).chain(self.audio_ssrcs.iter().map(|it| it.ssrc));
+        for ssrc in lines {
+            if let Some(line) = self.lines.get_mut(&ssrc) {
+                line.forget(id);
+            }
+        }
+        // What it had may be what another one waits for.
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.claim(waiting);
+        }
+    }
+
+    /// Gives a source its SSRCs. Who had one first keeps it: nobody takes another one's place by signaling his numbers.
+    fn claim(&mut self, id: SourceId) {
+        let Some(source) = self.sources.get(&id) else { return };
+        let carrier_id = source.carrier;
+        let mut refused = false;
+        for (encoding, it) in (0u8..).zip(&source.encodings) {
+            for (ssrc, rtx) in [(Some(it.ssrc), false), (it.rtx, true)] {
+                let Some(ssrc) = ssrc else { continue };
+                match self.ssrcs.get(&ssrc) {
+                    Some(place) => refused |= place.source != id,
+                    None if self.ssrcs.len() >= MAX_SSRCS => refused = true,
+                    None => {
+                        self.ssrcs.insert(ssrc, Place { source: id, encoding, rtx, carrier: carrier_id });
+                        if rtx && let Some(carrier) = self.carriers.get_mut(&carrier_id) {
+                            carrier.rtx.pair_ssrc(ssrc, it.ssrc);
+                        }
+                    }
+                }
+            }
+        }
+        if refused {
+            self.waiting.push(id);
+        }
     }
 
     /// All sources of somebody.
@@ -196,20 +239,8 @@ impl Home {
                 continue;
             }
             let source = Source::new(now, desc, owner, carrier);
-            for (encoding, it) in (0u8..).zip(&source.encodings) {
-                for (ssrc, rtx) in [(Some(it.ssrc), false), (it.rtx, true)] {
-                    let Some(ssrc) = ssrc else { continue };
-                    // Who had an SSRC first keeps it: nobody takes another one's place by signaling his numbers.
-                    if self.ssrcs.contains_key(&ssrc) || self.ssrcs.len() >= MAX_SSRCS {
-                        continue;
-                    }
-                    self.ssrcs.insert(ssrc, Place { source: desc.id, encoding, rtx, carrier });
-                    if rtx && let Some(carrier) = self.carriers.get_mut(&carrier) {
-                        carrier.rtx.pair_ssrc(ssrc, it.ssrc);
-                    }
-                }
-            }
             self.sources.insert(desc.id, source);
+            self.claim(desc.id);
         }
         // Receivers may have waited for it.
         self.run_streams(now);

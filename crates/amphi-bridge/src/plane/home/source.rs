@@ -32,6 +32,8 @@ pub(super) struct Encoding {
     /// Closes gaps that silence leaves; of video (for relays) those of padding.
     pub(super) silence: SilenceDiscarder,
     pub(super) statistics: ReceiveStatistics,
+    /// When its last sender report was forwarded.
+    pub(super) reported: Option<Instant>,
     pub(super) rtx_seq: Unwrap<16>,
     pub(super) rtx_statistics: ReceiveStatistics,
     pub(super) parser: Parser,
@@ -62,6 +64,7 @@ impl Source {
             nacks: NackGenerator::new(NackConfig::default()),
             silence: SilenceDiscarder::new(if desc.kind == MediaKind::Audio { SILENT_PACKETS } else { 0 }),
             statistics: ReceiveStatistics::new(clock_rate),
+            reported: None,
             rtx_seq: Unwrap::new(),
             rtx_statistics: ReceiveStatistics::new(clock_rate),
             parser: Parser::new(),

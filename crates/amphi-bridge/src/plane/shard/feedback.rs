@@ -34,7 +34,7 @@ impl Shard {
         let (id, conference, visitor) = (member.id, member.conference, member.role == Role::Visitor);
         let mut asked = Vec::new();
         if let Some(receiver) = &mut member.receiver {
-            receiver.on_control(now, data, &mut asked);
+            self.out.counters.rtcp_limited += receiver.on_control(now, data, &mut asked);
         }
         if !visitor && let Some(home) = self.homes.get_mut(&conference) {
             home.control(now, id, data);

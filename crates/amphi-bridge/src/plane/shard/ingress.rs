@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use amphi_media::ids::EndpointId;
-use amphi_media::rtp::{Header, is_rtcp};
+use amphi_media::rtp::is_rtcp;
 use foldhash::{HashMap, HashMapExt};
 
 use super::{RECEIVES, Shard, ShardPacket};
 use crate::plane::command::Role;
 use crate::plane::connect::Handshake;
 use crate::transport::demux::{self, Kind};
+
+/// Longest RTP or RTCP datagram that is taken, in bytes: what fits the path of an Ethernet. What is longer would come back as fragments, and cannot be
+/// sent in segments.
+const MAX_DATAGRAM: usize = 1_500;
 
 /// Whose datagrams of a 5-tuple are.
 #[derive(Clone, Copy, Debug)]
@@ -61,14 +65,12 @@ impl Shard {
                     Some(thread) => self.handshake(usize::from(thread), local, remote, datagram),
                     None => self.out.counters.unknown_datagrams += 1,
                 },
-                None => match self.addresses.0.get(&(local, remote)) {
-                    Some(route) => self.handshake(route.thread, local, remote, datagram),
-                    None => {
-                        for thread in 0..self.parts.transports.len() {
-                            self.handshake(thread, local, remote, datagram);
-                        }
+                // An answer: the thread that asked knows it by its transaction.
+                None => {
+                    for thread in 0..self.parts.transports.len() {
+                        self.handshake(thread, local, remote, datagram);
                     }
-                },
+                }
             },
             Kind::Dtls => match self.addresses.0.get(&(local, remote)) {
                 Some(route) => self.handshake(route.thread, local, remote, datagram),
@@ -96,6 +98,10 @@ impl Shard {
             self.out.counters.unknown_datagrams += 1;
             return;
         };
+        if datagram.len() > MAX_DATAGRAM {
+            self.out.counters.oversized += 1;
+            return;
+        }
         if route.shard != self.parts.index {
             if !stray && let Some(link) = self.parts.shards.get(route.shard) {
                 self.out.counters.strays += 1;
@@ -123,32 +129,35 @@ impl Shard {
             counters.discarded += 1;
             return;
         };
-        let Ok(header) = Header::parse(datagram) else {
-            counters.malformed += 1;
-            return;
-        };
-        let muted = match member.media.kind(header.payload_type) {
-            Some(amphi_media::ids::MediaKind::Audio) => member.muted.0,
-            Some(amphi_media::ids::MediaKind::Video) => member.muted.1,
-            None => true,
-        };
-        if muted {
-            counters.discarded += 1;
-            return;
-        }
+        // Opened before anything is dropped: the rollover counter of a muted medium must go on, or it stays silent when it is allowed again.
         let opened = match inbound.open(datagram) {
             Ok(opened) => opened,
+            Err(amphi_media::srtp::SrtpError::Malformed) => {
+                counters.malformed += 1;
+                return;
+            }
             Err(_) => {
                 counters.srtp_failures += 1;
                 return;
             }
         };
-        counters.rtp_received += 1;
-        member.received.0 += 1;
-        member.received.1 += datagram.len() as u64;
+        let muted = match member.media.kind(opened.header.payload_type) {
+            Some(amphi_media::ids::MediaKind::Audio) => member.muted.0,
+            Some(amphi_media::ids::MediaKind::Video) => member.muted.1,
+            // Of a payload type that was not signaled.
+            None => {
+                counters.discarded += 1;
+                return;
+            }
+        };
+        if !muted {
+            counters.rtp_received += 1;
+            member.received.0 += 1;
+            member.received.1 += datagram.len() as u64;
+        }
         let (id, conference) = (member.id, member.conference);
         if let (Some(home), Some(data)) = (self.homes.get_mut(&conference), datagram.get(..opened.len)) {
-            home.rtp(now, id, &opened.header, data, counters);
+            home.rtp(now, id, &opened.header, data, muted, counters);
         }
     }
 }

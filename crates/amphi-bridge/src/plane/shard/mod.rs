@@ -42,8 +42,8 @@ pub(super) type ShardLink = Mailbox<ShardOrder, ShardPacket>;
 
 /// What a shard is told and must not miss.
 pub(super) enum ShardOrder {
-    /// Datagrams on this 5-tuple are an endpoint's, which another shard may own.
-    Bind { local: SocketAddr, remote: SocketAddr, endpoint: EndpointId, shard: usize, thread: usize },
+    /// Datagrams on this 5-tuple are an endpoint's, which another shard may own. `proven`: it answered a check from there.
+    Bind { local: SocketAddr, remote: SocketAddr, endpoint: EndpointId, shard: usize, thread: usize, proven: bool },
     /// They are not any more.
     Unbind { local: SocketAddr, remote: SocketAddr, endpoint: EndpointId },
     /// Where to send to.
@@ -147,6 +147,8 @@ pub(super) const WAKE: mio::Token = mio::Token(usize::MAX);
 
 /// Calls of `recvmmsg` per socket before others get their turn.
 const RECEIVES: usize = 4;
+/// Orders taken in one pass: however many wait, media gets its turn.
+const ORDERS: usize = 4_096;
 /// Packets of other shards taken in one pass.
 const PACKETS: usize = 4_096;
 /// Pace of everything that is due in homes (NACK, feedback, keyframe requests, reports).
@@ -207,7 +209,7 @@ impl Shard {
         }
         let mut ready = mio::Events::with_capacity(64);
         while self.running {
-            let timeout = match self.more.contains(&true) || self.parts.events.waits() {
+            let timeout = match self.has_more() {
                 true => Duration::ZERO,
                 false => self.next_deadline().saturating_duration_since(Instant::now()),
             };
@@ -242,6 +244,12 @@ impl Shard {
         self.more.fill(true);
     }
 
+    /// Whether something waits that the last pass did not get to.
+    fn has_more(&self) -> bool {
+        let inlet = &self.parts.inlet;
+        self.more.contains(&true) || self.parts.events.waits() || !inlet.orders.is_empty() || !inlet.packets.is_empty()
+    }
+
     fn next_deadline(&self) -> Instant {
         self.members.next_timer().map_or(self.next_tick, |at| at.min(self.next_tick))
     }
@@ -250,7 +258,8 @@ impl Shard {
     fn pass(&mut self, now: Instant) {
         self.out.begin();
         self.parts.inlet.looking();
-        while let Ok(order) = self.parts.inlet.orders.try_recv() {
+        for _ in 0..ORDERS {
+            let Ok(order) = self.parts.inlet.orders.try_recv() else { break };
             self.order(now, order);
         }
         for _ in 0..PACKETS {

@@ -20,10 +20,16 @@ use crate::transport::{self, KeyPair, Keys};
 impl Shard {
     pub(super) fn order(&mut self, now: Instant, order: ShardOrder) {
         match order {
-            ShardOrder::Bind { local, remote, endpoint, shard, thread } => {
-                if let Some(local) = self.local(local) {
-                    self.addresses.0.insert((local, remote), Route { endpoint, shard, thread });
+            ShardOrder::Bind { local, remote, endpoint, shard, thread, proven } => {
+                let Some(local) = self.local(local) else { return };
+                // A thread knows what its own peers hold. What a peer of another one holds is not given away for a request, whose sender
+                // address may be false: only for an answer, which nobody can give who is not there.
+                let held = self.addresses.0.get(&(local, remote)).is_some_and(|it| it.thread != thread);
+                if held && !proven {
+                    self.out.counters.takeovers_refused += 1;
+                    return;
                 }
+                self.addresses.0.insert((local, remote), Route { endpoint, shard, thread });
             }
             ShardOrder::Unbind { local, remote, endpoint } => {
                 if let Some(local) = self.local(local)

@@ -65,6 +65,8 @@ pub(super) struct Room {
     /// What relays may ask for again, by SSRC.
     raw: HashMap<u32, Store<RawPacket>>,
     sources: HashMap<SourceId, Seen>,
+    /// Which source of video has an SSRC: the one that had it first.
+    holders: HashMap<u32, SourceId>,
     classes: HashMap<ClassId, Arc<Class>>,
     video: Arc<[SlotSsrc]>,
     /// Audio that receivers do not get if nothing else is said.
@@ -100,6 +102,7 @@ impl Room {
             relays: Vec::new(),
             raw: HashMap::new(),
             sources: HashMap::new(),
+            holders: HashMap::new(),
             classes: HashMap::new(),
             video: Arc::new([]),
             skip: Arc::new([]),
@@ -122,10 +125,21 @@ impl Room {
                 self.sources.insert(desc.id, seen);
             }
         }
+        self.hold();
+    }
+
+    /// Two sources with one SSRC would take a receiver's slot from each other, for ever.
+    fn hold(&mut self) {
+        let sources = &self.sources;
+        self.holders.retain(|ssrc, id| sources.get(id).is_some_and(|it| it.ssrc == *ssrc));
+        for (id, it) in self.sources.iter().filter(|(_, it)| it.kind == MediaKind::Video) {
+            self.holders.entry(it.ssrc).or_insert(*id);
+        }
     }
 
     pub(super) fn remove_owner(&mut self, owner: EndpointId) {
         self.sources.retain(|_, it| it.owner != owner);
+        self.hold();
     }
 
     pub(super) fn set_video_ssrcs(&mut self, video: Arc<[SlotSsrc]>) {
@@ -216,7 +230,10 @@ impl Room {
                     let slot = class.slots.iter().position(|it| *it == Some(source));
                     slot.and_then(|slot| self.video.get(slot)).map(|it| (it.ssrc, Some(it.rtx)))
                 }
-                false => self.sources.get(&source).map(|it| (it.ssrc, it.rtx)),
+                false => {
+                    let holds = |it: &&Seen| self.holders.get(&it.ssrc) == Some(&source);
+                    self.sources.get(&source).filter(holds).map(|it| (it.ssrc, it.rtx))
+                }
             };
             let known = self.sources.get(&source).is_some_and(|it| it.kind == MediaKind::Video && it.owner != id);
             let Some((ssrc, rtx)) = ssrcs.filter(|_| known) else { continue };
