@@ -1,7 +1,7 @@
 //! RTCP with publishers: sender reports from them; NACK, keyframe requests, reports and transport-wide feedback to them (`spec/bridge.md` 4.9).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use amphi_media::egress::Line;
 use amphi_media::ids::{EndpointId, MediaKind, SourceId};
@@ -18,6 +18,12 @@ use crate::plane::shard::{Item, Report};
 const MAX_CONTROL: usize = 1_100;
 
 impl Home {
+    /// How far away somebody is who may publish.
+    pub(in crate::plane) fn rtt(&mut self, carrier: EndpointId, rtt: Duration) {
+        let of_it = self.sources.values_mut().filter(|it| it.carrier == carrier && it.kind == MediaKind::Video);
+        of_it.flat_map(|it| &mut it.encodings).for_each(|it| it.nacks.on_rtt(rtt));
+    }
+
     /// RTCP that came on somebody's transport, opened.
     pub(in crate::plane) fn control(&mut self, now: Instant, carrier: EndpointId, data: &[u8]) {
         for packet in compound(data).flatten() {
