@@ -119,7 +119,7 @@ test('everything goes through the links', { skip, timeout: 180_000 }, async () =
 
 /** Waits until both viewers see the highest layer. */
 const bothSeeAll = () =>
-  until('both see the highest layer', async () => (await height(far)) === HEIGHT && (await height(near)) === HEIGHT, 40_000).then(
+  until('both see the highest layer', async () => (await height(far)) === HEIGHT && (await height(near)) === HEIGHT, 20_000).then(
     () => true,
     () => false,
   );
@@ -162,7 +162,7 @@ test('a viewer with 400 kbit/s falls to a lower layer and recovers, without free
     await new Promise((r) => setTimeout(r, 6000));
     const [stayed, limited] = [await height(far), Date.now()];
     downlink.set('down');
-    const isBack = await until('it is back', async () => (await height(far)) === HEIGHT, 60_000).catch(() => false);
+    const isBack = await until('it is back', async () => (await height(far)) === HEIGHT, 40_000).catch(() => false);
     const end = Date.now();
     const [frames, others] = await Promise.all([shown(far, begin), shown(near, begin)]);
     const longest = Math.max(...frames.map(([at], i) => (frames[i + 1]?.[0] ?? end) - at));
