@@ -28,7 +28,15 @@ export function hasMedia() {
   return reference.includes('`[bridge]`');
 }
 
-const port = () =>
+function netem() {
+  const target = process.env.CARGO_TARGET_DIR ?? resolve(here, '../../target');
+  const all = [process.env.NETEM, join(target, 'release/amphi-netem'), join(target, 'debug/amphi-netem')];
+  const found = all.find((p) => p && existsSync(p));
+  if (!found) throw new Error('There is no amphi-netem binary; build it, or name one in NETEM.');
+  return found;
+}
+
+export const port = () =>
   new Promise((done, fail) => {
     const probe = createServer();
     probe.once('error', fail);
@@ -111,6 +119,21 @@ export async function start(options = {}) {
   };
 }
 
+/** A bad network in front of a UDP port of this machine. Whoever comes `through` it has no other way to the bridge. */
+export async function badLink(to, conditions = {}) {
+  const args = ['--listen', '127.0.0.1:0', '--to', `127.0.0.1:${to}`];
+  for (const [direction, words] of Object.entries(conditions)) args.push(`--${direction}`, words);
+  const child = spawn(netem(), args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  let said = '';
+  child.stdout.on('data', (d) => (said += d));
+  const listening = await until('the link is there', () => said.match(/listening on [^ ]+:(\d+)/));
+  return {
+    port: Number(listening[1]),
+    set: (direction, words = '') => child.stdin.write(`${direction} ${words}\n`),
+    stop: () => child.stdin.end(),
+  };
+}
+
 export function browser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -126,11 +149,22 @@ export function browser() {
 
 /** Somebody with a browser of their own. */
 export class Person {
-  static async come(chromium, server, name, { room, viewport = { width: 1280, height: 800 }, devices = true, ...context } = {}) {
+  static async come(chromium, server, name, { room, through, viewport = { width: 1280, height: 800 }, devices = true, ...context } = {}) {
     const p = new Person();
     p.name = name;
     p.context = await chromium.newContext({ viewport, permissions: devices ? ['camera', 'microphone', 'clipboard-read', 'clipboard-write'] : [], ...context });
     p.page = await p.context.newPage();
+    // The bridge has one address and port in this browser's eyes. It hears nothing of the browser's own, so all ways lead through the link.
+    if (through) {
+      await p.page.addInitScript((port) => {
+        const set = RTCPeerConnection.prototype.setRemoteDescription;
+        RTCPeerConnection.prototype.setRemoteDescription = function (description) {
+          const candidate = `a=candidate:1 1 udp 2130706431 127.0.0.1 ${port} typ host\r\n`;
+          const sdp = description.sdp.replace(/(a=candidate:.*\r\n)+/g, candidate);
+          return set.call(this, { type: description.type, sdp });
+        };
+      }, through.port);
+    }
     p.foreign = [];
     p.errors = [];
     const own = [new URL(server.url).host, new URL(server.front).host];

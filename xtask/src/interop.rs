@@ -63,6 +63,9 @@ fn scenarios(tally: &mut Tally, tools: &Tools, work: &Path) -> anyhow::Result<()
     let mut queue = script(Path::new("node"), &tools.npm, "queue.mjs");
     environment(&mut queue, OURS, ours, None);
     tally.script("interop: queue.mjs against our server", queue);
+    let mut media = script(&tools.python, &root().join("tests/interop/python"), "media.py");
+    environment(&mut media, OURS, ours, None);
+    tally.script("interop: media.py (aiortc) against our server", media);
 
     let mut peer = script(&tools.python, &root().join("tests/interop/python"), "peer.py");
     environment(&mut peer, THEIRS, theirs, Some("none"));

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::install;
-use crate::run::{root, target_dir, teed};
+use crate::run::{cargo, root, target_dir, teed};
 use crate::tally::Tally;
 
 /// Oldest Node.js that the build tools take.
@@ -47,8 +47,9 @@ pub(crate) fn browser_tests(tally: &mut Tally) {
     if let Err(error) = install::debian("chromium", &["chromium"]) {
         return tally.fail("page: browser tests", &format!("{error:#}"));
     }
+    tally.step("page: bad links", cargo(&["build", "--package", "amphi-netem"]));
     let mut tests = npm(&["run", "e2e"]);
-    tests.env("AMPHI", target_dir().join("debug/amphi"));
+    tests.env("AMPHI", target_dir().join("debug/amphi")).env("NETEM", target_dir().join("debug/amphi-netem"));
     tally.step("page: browser tests", tests);
 }
 

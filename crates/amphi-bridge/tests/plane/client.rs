@@ -15,6 +15,7 @@ use str0m::rtp::{Extension, ExtensionValues, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
 
 pub(crate) const OPUS: u8 = 111;
+pub(crate) const RED: u8 = 112;
 pub(crate) const VP8: u8 = 96;
 pub(crate) const VP8_RTX: u8 = 97;
 
@@ -35,6 +36,7 @@ pub(crate) struct Got {
     pub(crate) seq: u64,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
+    pub(crate) payload_type: u8,
     pub(crate) payload: Vec<u8>,
     pub(crate) transport_cc: Option<u16>,
     pub(crate) level: Option<i8>,
@@ -56,6 +58,8 @@ pub(crate) struct Encoding {
 /// What is published.
 pub(crate) struct Script {
     pub(crate) audio: Option<u32>,
+    /// Audio goes with the packet before it.
+    pub(crate) red: bool,
     pub(crate) level: i8,
     pub(crate) encodings: Vec<Encoding>,
     time: u32,
@@ -116,6 +120,8 @@ impl Client {
             .set_reordering_size_video(0);
         let [vp8, rtx] = [numbers.vp8, numbers.rtx].map(Pt::new_with_value);
         let params = FormatParams::default();
+        // As far as this stack is concerned another Opus.
+        config.codec_config().add_config(RED.into(), None, Codec::Opus, Frequency::FORTY_EIGHT_KHZ, Some(2), params);
         config.codec_config().add_config(vp8, Some(rtx), Codec::Vp8, Frequency::NINETY_KHZ, None, params);
         let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
@@ -215,6 +221,7 @@ impl Client {
         });
         self.script = Some(Script {
             audio,
+            red: false,
             level: -30,
             encodings: encodings.collect(),
             time: 5_000,
@@ -309,6 +316,7 @@ impl Client {
                     seq: *packet.seq_no,
                     timestamp: packet.header.timestamp,
                     marker: packet.header.marker,
+                    payload_type: *packet.header.payload_type,
                     payload: packet.payload.to_vec(),
                     transport_cc: packet.header.ext_vals.transport_cc,
                     level: packet.header.ext_vals.audio_level,
@@ -344,10 +352,23 @@ impl Client {
                     voice_activity: Some(true),
                     ..ExtensionValues::default()
                 };
-                let mut payload = vec![0x78; 80];
-                payload[1..9].copy_from_slice(&script.audio_seq.to_be_bytes());
+                let payload = |seq: u64| {
+                    let mut payload = vec![0x78; 80];
+                    payload[1..9].copy_from_slice(&seq.to_be_bytes());
+                    payload
+                };
+                let (mut number, mut payload, before) =
+                    (OPUS, payload(script.audio_seq), payload(script.audio_seq - 1));
+                if script.red {
+                    // One redundant block: its type, age and length (RFC 2198), then the type of the primary one.
+                    let mut red =
+                        vec![0x80 | OPUS, (960_u16 >> 6) as u8, (960_u16 << 2) as u8, before.len() as u8, OPUS];
+                    red.extend(before);
+                    red.extend(payload);
+                    (number, payload) = (RED, red);
+                }
                 let time = (script.audio_seq * 960) as u32;
-                let write = RtpWrite::new(Pt::new_with_value(OPUS), script.audio_seq.into(), time, now, payload);
+                let write = RtpWrite::new(Pt::new_with_value(number), script.audio_seq.into(), time, now, payload);
                 let mut api = self.rtc.direct_api();
                 api.stream_tx(&Ssrc::from(ssrc)).unwrap().write_rtp(write.ext_vals(level));
             }

@@ -6,11 +6,11 @@ mod stage;
 use std::time::Duration;
 
 use amphi_bridge::plane::Event;
-use amphi_bridge::plane::command::{Command, Role};
+use amphi_bridge::plane::command::{Codec, Command, Role};
 use amphi_media::conference::Output;
 use amphi_media::ids::{EndpointId, LayerIndex};
-use client::Got;
-use stage::{CLASS, Stage, audio_slots, video_slots};
+use client::{Got, OPUS, RED};
+use stage::{CLASS, Stage, audio_slots, media, payload_type, video_slots};
 
 /// Sequence numbers without holes, frames complete, picture ids one after the other, a keyframe first.
 #[track_caller]
@@ -87,6 +87,32 @@ fn audio_and_video_of_a_publisher_reach_receivers_on_all_shards() {
     assert!(stage.clients[0].got.is_empty(), "nobody hears himself");
     let stats = stage.stats();
     assert_eq!((stats.total.srtp_failures, stats.total.malformed, stats.total.queue_drops), (0, 0, 0));
+}
+
+#[test]
+fn redundant_audio_is_passed_on_and_stripped_for_receivers_without_it_4_7() {
+    let mut stage = Stage::new(2);
+    let mut with_red = media(true);
+    with_red.payload_types.push(payload_type(RED, Codec::Red, 48_000, false));
+    let publisher = stage.join_with(Role::Participant, with_red.clone());
+    stage.clients[publisher].publish(Some(21), &[]);
+    stage.clients[publisher].script.as_mut().unwrap().red = true;
+    stage.signal(publisher);
+    let knows = stage.join_with(Role::Visitor, with_red);
+    let not = stage.join(Role::Visitor, true);
+    [knows, not].into_iter().for_each(|it| stage.classify(it));
+    let slot = audio_slots()[0];
+    stage.until("audio", |it| it.clients[1..].iter().all(|it| it.got.get(&slot).is_some_and(|it| it.len() > 30)));
+    for got in &stage.clients[knows].got[&slot] {
+        assert_eq!((got.payload_type, got.payload.len()), (RED, 4 + 1 + 80 + 80));
+    }
+    let stripped = &stage.clients[not].got[&slot];
+    assert!(stripped.windows(2).all(|it| it[0].seq + 1 == it[1].seq));
+    for got in stripped {
+        assert_eq!((got.payload_type, got.payload.len(), got.payload[0]), (OPUS, 80, 0x78));
+        let number = u64::from_be_bytes(got.payload[1..9].try_into().unwrap());
+        assert_eq!(got.seq as u16, number as u16, "the block that the packet is about");
+    }
 }
 
 #[test]

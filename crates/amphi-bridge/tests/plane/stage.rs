@@ -84,6 +84,11 @@ impl Stage {
 
     /// A client that joins. Returns its number, which is its endpoint's too.
     pub(crate) fn join(&mut self, role: Role, ssrc_rewriting: bool) -> usize {
+        self.join_with(role, media(ssrc_rewriting))
+    }
+
+    /// The same, with formats of its own.
+    pub(crate) fn join_with(&mut self, role: Role, media: Media) -> usize {
         let number = self.clients.len();
         let id = EndpointId(number as u32);
         let mut client = Client::new();
@@ -101,7 +106,6 @@ impl Stage {
         let remote = Box::new(client.describe());
         client.expect_audio(&audio_slots());
         client.expect_video(&video_slots());
-        let media = media(ssrc_rewriting);
         let add = AddEndpoint { id, conference: CONFERENCE, role, media, peer };
         self.plane.send(Command::AddEndpoint(Box::new(add))).unwrap();
         self.plane.send(Command::SetRemote { endpoint: id, remote }).unwrap();
@@ -228,21 +232,16 @@ fn source(owner: EndpointId, id: SourceId, kind: MediaKind, encodings: &[(u32, O
     SourceDesc::new(owner, signaled)
 }
 
-fn media(ssrc_rewriting: bool) -> Media {
+pub(crate) fn payload_type(number: u8, codec: Codec, clock_rate: u32, video: bool) -> PayloadType {
+    PayloadType { number, codec, clock_rate, nack: video, pli: video, fir: video, transport_cc: video }
+}
+
+pub(crate) fn media(ssrc_rewriting: bool) -> Media {
     let mut extensions = ExtensionMap::new();
     extensions.set(ExtensionKind::AudioLevel, 1).unwrap();
     extensions.set(ExtensionKind::AbsSendTime, 2).unwrap();
     extensions.set(ExtensionKind::TransportCc, 3).unwrap();
     extensions.set(ExtensionKind::VideoOrientation, 13).unwrap();
-    let payload_type = |number, codec, clock_rate, video| PayloadType {
-        number,
-        codec,
-        clock_rate,
-        nack: video,
-        pli: video,
-        fir: video,
-        transport_cc: video,
-    };
     Media {
         accepts_audio: true,
         accepts_video: true,

@@ -10,6 +10,7 @@ use super::roles::{Role, Roles};
 use crate::ids::{EndpointId, SourceId};
 use crate::packet::MediaPacket;
 use crate::projection::Numbers;
+use crate::red::Red;
 use crate::send::SentCounters;
 
 /// Numbers of a packet on an SSRC that is sent.
@@ -30,10 +31,21 @@ pub struct AudioPacket {
     pub owner: EndpointId,
     /// The packet.
     pub packet: Arc<MediaPacket>,
+    /// Without redundancy, for receivers that have no RED (`spec/bridge.md` 4.7); none if the packet is none.
+    pub primary: Option<Arc<MediaPacket>>,
     /// For receivers without SSRC rewriting.
     pub plain: LineNumbers,
     /// For receivers with SSRC rewriting; none: it has no slot.
     pub slot: Option<LineNumbers>,
+}
+
+impl MediaPacket {
+    /// A RED packet without its redundancy: the block that it is about, under that one's payload type. None if it cannot be read.
+    #[must_use]
+    pub fn primary(&self) -> Option<Self> {
+        let block = Red::parse(&self.payload).ok()?.primary();
+        Some(Self { payload_type: block.payload_type, payload: self.payload.slice_ref(block.data), ..self.clone() })
+    }
 }
 
 /// Ticks between the last packet of one source and the first of the next on one SSRC: 20 ms of Opus.

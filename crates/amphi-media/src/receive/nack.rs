@@ -3,13 +3,17 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+const MS: Duration = Duration::from_millis(1);
+
 /// Limits of [`NackGenerator`].
 #[derive(Clone, Copy, Debug)]
 pub struct NackConfig {
     /// A jump of so many packets or more is taken as a new start and nothing is asked for; default 100.
     pub reset_jump: u64,
-    /// Time between two requests for one packet; default 150 ms.
+    /// Time between two requests for one packet while the round trip is not known, and the longest; default 150 ms.
     pub interval: Duration,
+    /// The shortest time, however near the publisher is; default 30 ms.
+    pub min_interval: Duration,
     /// Requests for one packet; default 10.
     pub max_requests: u8,
     /// Missing packets that are kept; with more, the oldest are given up; default 512.
@@ -18,7 +22,7 @@ pub struct NackConfig {
 
 impl Default for NackConfig {
     fn default() -> Self {
-        Self { reset_jump: 100, interval: Duration::from_millis(150), max_requests: 10, max_missing: 512 }
+        Self { reset_jump: 100, interval: MS * 150, min_interval: MS * 30, max_requests: 10, max_missing: 512 }
     }
 }
 
@@ -26,6 +30,7 @@ impl Default for NackConfig {
 struct Missing {
     seq: u64,
     due: Instant,
+    asked: Instant,
     requests: u8,
 }
 
@@ -37,12 +42,34 @@ pub struct NackGenerator {
     /// In ascending order.
     missing: VecDeque<Missing>,
     next_due: Option<Instant>,
+    /// Smoothed.
+    rtt: Option<Duration>,
 }
 
 impl NackGenerator {
     /// Nothing received yet.
     pub fn new(config: NackConfig) -> Self {
-        Self { config, highest: None, missing: VecDeque::new(), next_due: None }
+        Self { config, highest: None, missing: VecDeque::new(), next_due: None, rtt: None }
+    }
+
+    /// A round trip to the publisher was measured; packets are asked for again after one and a half of them.
+    pub fn on_rtt(&mut self, rtt: Duration) {
+        self.rtt = Some(self.rtt.map_or(rtt, |before| (before * 3 + rtt) / 4));
+    }
+
+    /// A packet came as a retransmission. One that was asked for once shows the round trip; after more requests nobody knows which was answered.
+    pub fn on_retransmission(&mut self, now: Instant, seq: u64) {
+        let asked = self.missing.binary_search_by_key(&seq, |it| it.seq).ok().and_then(|at| self.missing.get(at));
+        if let Some(asked) = asked.filter(|it| it.requests == 1) {
+            self.on_rtt(now.saturating_duration_since(asked.asked));
+        }
+        self.on_packet(now, seq);
+    }
+
+    /// Time until a packet is asked for again.
+    fn interval(&self) -> Duration {
+        let NackConfig { interval, min_interval, .. } = self.config;
+        self.rtt.map_or(interval, |rtt| (rtt * 3 / 2).max(min_interval).min(interval))
     }
 
     /// A packet came, itself or as retransmission; `seq` unwrapped. Afterwards [`Self::poll`] tells what to ask for at once.
@@ -70,7 +97,7 @@ impl NackGenerator {
             if self.missing.len() >= self.config.max_missing {
                 self.missing.pop_front();
             }
-            self.missing.push_back(Missing { seq, due: now, requests: 0 });
+            self.missing.push_back(Missing { seq, due: now, asked: now, requests: 0 });
             self.next_due = Some(now);
         }
     }
@@ -80,7 +107,7 @@ impl NackGenerator {
         if self.next_due.is_none_or(|due| due > now) {
             return 0;
         }
-        let (config, mut asked, mut next) = (self.config, 0, None);
+        let (config, interval, mut asked, mut next) = (self.config, self.interval(), 0, None);
         self.missing.retain_mut(|missing| {
             if missing.due <= now {
                 if missing.requests >= config.max_requests {
@@ -89,7 +116,7 @@ impl NackGenerator {
                 ask(missing.seq as u16);
                 asked += 1;
                 missing.requests += 1;
-                missing.due = now + config.interval;
+                (missing.asked, missing.due) = (now, now + interval);
             }
             next = Some(next.map_or(missing.due, |next: Instant| next.min(missing.due)));
             true
@@ -116,8 +143,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
 
     fn asked(nacks: &mut NackGenerator, now: Instant) -> Vec<u16> {
         let mut seqs = Vec::new();
@@ -160,6 +185,59 @@ mod tests {
         }
         assert_eq!(times, (0..10).map(|n| n * 150).collect::<Vec<_>>());
         assert_eq!(nacks.missing(), 0, "given up");
+    }
+
+    /// When a lost packet is asked for, in milliseconds.
+    fn times(nacks: &mut NackGenerator, start: Instant) -> Vec<u128> {
+        let mut times = Vec::new();
+        while let Some(due) = nacks.poll_timeout() {
+            if !asked(nacks, due).is_empty() {
+                times.push((due - start).as_millis());
+            }
+        }
+        times
+    }
+
+    #[test]
+    fn who_is_near_is_asked_sooner_within_bounds() {
+        for (rtt, interval) in [(2, 30), (40, 60), (80, 120), (400, 150)] {
+            let (start, mut nacks) = (Instant::now(), NackGenerator::new(NackConfig::default()));
+            nacks.on_rtt(MS * rtt);
+            nacks.on_packet(start, 1000);
+            nacks.on_packet(start, 1002);
+            assert_eq!(
+                times(&mut nacks, start),
+                (0..10).map(|n| n * interval).collect::<Vec<_>>(),
+                "round trip {rtt} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn a_retransmission_after_one_request_shows_the_round_trip() {
+        let (mut now, mut nacks) = (Instant::now(), NackGenerator::new(NackConfig::default()));
+        nacks.on_packet(now, 1000);
+        nacks.on_packet(now, 1003);
+        assert_eq!(asked(&mut nacks, now), [1001, 1002]);
+        now += MS * 60;
+        nacks.on_retransmission(now, 1001);
+        nacks.on_packet(now, 1002);
+        nacks.on_packet(now, 1005);
+        assert_eq!(times(&mut nacks, now)[..3], [0, 90, 180]);
+    }
+
+    #[test]
+    fn what_was_asked_for_twice_or_only_came_late_shows_nothing() {
+        let (mut now, mut nacks) = (Instant::now(), NackGenerator::new(NackConfig::default()));
+        nacks.on_packet(now, 1000);
+        nacks.on_packet(now, 1003);
+        asked(&mut nacks, now);
+        nacks.on_packet(now + MS, 1001);
+        now += MS * 150;
+        asked(&mut nacks, now);
+        nacks.on_retransmission(now + MS, 1002);
+        nacks.on_packet(now, 1005);
+        assert_eq!(times(&mut nacks, now)[..2], [0, 150]);
     }
 
     #[test]

@@ -21,6 +21,12 @@ const MAX_CONTROL: usize = 1_100;
 const REPORT_REST: Duration = Duration::from_millis(200);
 
 impl Home {
+    /// How far away somebody is who may publish.
+    pub(in crate::plane) fn rtt(&mut self, carrier: EndpointId, rtt: Duration) {
+        let of_it = self.sources.values_mut().filter(|it| it.carrier == carrier && it.kind == MediaKind::Video);
+        of_it.flat_map(|it| &mut it.encodings).for_each(|it| it.nacks.on_rtt(rtt));
+    }
+
     /// RTCP that came on somebody's transport, opened.
     pub(in crate::plane) fn control(&mut self, now: Instant, carrier: EndpointId, data: &[u8]) {
         for packet in compound(data).flatten() {

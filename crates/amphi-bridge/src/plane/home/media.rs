@@ -125,8 +125,8 @@ impl Home {
             payload: Bytes::new(),
         };
         match (kind, codec) {
-            (MediaKind::Audio, Some(Codec::Opus | Codec::Red | Codec::OtherAudio)) => {
-                self.audio(now, owner, place, media, plain.payload, counters);
+            (MediaKind::Audio, Some(codec @ (Codec::Opus | Codec::Red | Codec::OtherAudio))) => {
+                self.audio(now, place, media, plain.payload, codec == Codec::Red, counters);
             }
             (MediaKind::Video, Some(Codec::Video(codec))) => {
                 self.video(now, place, codec, media, plain.payload, counters);
@@ -139,12 +139,13 @@ impl Home {
     fn audio(
         &mut self,
         now: Instant,
-        owner: EndpointId,
         place: Place,
         mut media: MediaPacket,
         payload: &[u8],
+        red: bool,
         counters: &mut Counters,
     ) {
+        let Some(owner) = self.sources.get(&place.source).map(|it| it.owner) else { return };
         if payload.is_empty() {
             return;
         }
@@ -178,12 +179,14 @@ impl Home {
             }
         };
         media.payload = Bytes::copy_from_slice(payload);
+        let primary = if red { media.primary().map(Arc::new) } else { None };
+        counters.malformed += u64::from(red && primary.is_none());
         let packet = Arc::new(media);
         if let (true, mesh) = self.relays(place.carrier) {
             let raw = RawPacket { owner, mesh, packet: packet.clone(), numbers: plain, rtx: None };
             self.items.push(Item::Raw(Arc::new(raw)));
         }
-        self.items.push(Item::Audio(Arc::new(AudioPacket { owner, packet, plain, slot })));
+        self.items.push(Item::Audio(Arc::new(AudioPacket { owner, packet, primary, plain, slot })));
     }
 
     fn line(&mut self, now: Instant, ssrc: u32, source: SourceId, seq: u64, timestamp: u32) -> Option<LineNumbers> {
@@ -218,7 +221,10 @@ impl Home {
         let owner = source.owner;
         let (carrier, streams) = (source.carrier, &mut source.streams);
         let Some(encoding) = source.encodings.get_mut(usize::from(place.encoding)) else { return };
-        encoding.nacks.on_packet(now, media.seq);
+        match place.rtx {
+            true => encoding.nacks.on_retransmission(now, media.seq),
+            false => encoding.nacks.on_packet(now, media.seq),
+        }
         if payload.is_empty() {
             // Padding: its number is left out for receivers too.
             encoding.silence.pass(media.seq, Some(PADDING));

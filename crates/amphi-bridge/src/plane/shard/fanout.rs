@@ -62,10 +62,11 @@ fn head(heads: &mut Heads, layout: usize, make: impl FnOnce() -> Option<Head>) -
 }
 
 fn audio(now: Instant, room: &Room, members: &mut Members, layouts: &Layouts, out: &mut Out, items: &[Item]) {
-    let mut packets: SmallVec<[(&Arc<AudioPacket>, Heads); 8]> = items
+    // Each with its heads, and those of its primary block.
+    let mut packets: SmallVec<[(&Arc<AudioPacket>, Heads, Heads); 8]> = items
         .iter()
         .filter_map(|item| match item {
-            Item::Audio(packet) => Some((packet, Heads::new())),
+            Item::Audio(packet) => Some((packet, Heads::new(), Heads::new())),
             _ => None,
         })
         .collect();
@@ -74,7 +75,7 @@ fn audio(now: Instant, room: &Room, members: &mut Members, layouts: &Layouts, ou
     }
     let _ = now;
     // Descending: the last of a run may be shorter than the others. A pass holds hardly ever two packets of one source.
-    packets.sort_by_key(|(packet, _)| std::cmp::Reverse(packet.packet.payload.len()));
+    packets.sort_by_key(|(packet, ..)| std::cmp::Reverse(packet.packet.payload.len()));
     for place in &room.receivers {
         let Some(member) = members.get_mut(*place) else { continue };
         let (id, layout) = (member.id, member.layout);
@@ -82,7 +83,7 @@ fn audio(now: Instant, room: &Room, members: &mut Members, layouts: &Layouts, ou
             continue;
         };
         let skip = member.skip.as_ref().unwrap_or(&room.skip);
-        for (packet, heads) in &mut packets {
+        for (packet, heads, of_primary) in &mut packets {
             if packet.owner == id || skip.contains(&packet.packet.source) {
                 continue;
             }
@@ -91,7 +92,11 @@ fn audio(now: Instant, room: &Room, members: &mut Members, layouts: &Layouts, ou
                 false => Some(&packet.plain),
             };
             let Some(numbers) = numbers else { continue };
-            let make = || Head::audio(layouts.get(layout)?, &packet.packet).ok();
+            let (media, heads) = match &packet.primary {
+                Some(primary) if !member.media.takes_red(packet.packet.payload_type) => (primary, of_primary),
+                _ => (&packet.packet, heads),
+            };
+            let make = || Head::audio(layouts.get(layout)?, media).ok();
             let Some(head) = head(heads, layout, make) else { continue };
             if !out.run.takes(head.sealed_len(&receiver.outbound)) {
                 out.flush(path, Load::Audio);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use amphi_media::bwe::Padding;
-use amphi_media::egress::{Asked, Head};
+use amphi_media::egress::{Asked, Head, Receiver};
 use amphi_media::keyframe::{Need, Wish};
 use amphi_media::projection::Origin;
 use amphi_media::send::Verdict;
@@ -38,6 +38,9 @@ impl Shard {
         }
         if !visitor && let Some(home) = self.homes.get_mut(&conference) {
             home.control(now, id, data);
+            if let Some(rtt) = member.receiver.as_ref().and_then(Receiver::rtt) {
+                home.rtt(id, rtt);
+            }
         }
         for it in asked {
             match it {

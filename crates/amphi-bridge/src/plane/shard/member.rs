@@ -68,6 +68,11 @@ impl Media {
         self.payload_types.iter().find(|it| it.number == number)
     }
 
+    /// Whether redundant audio can be passed on under this number.
+    pub(super) fn takes_red(&self, number: u8) -> bool {
+        self.payload_type(number).is_some_and(|it| it.codec == Codec::Red)
+    }
+
     /// What a payload type carries; of retransmissions what they repeat.
     pub(in crate::plane) fn kind(&self, number: u8) -> Option<MediaKind> {
         match self.payload_type(number)?.codec {
