@@ -1,8 +1,8 @@
 // What the browser tests stand on: a server on free ports and Chromium with fake devices. AMPHI names the binary, CHROMIUM the
-// browser. A binary that was built without the page gets it from a small server here.
+// browser. A binary that was built without the page, or with another than that in `dist`, gets it from a small server here.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createHttp } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -67,6 +67,44 @@ async function servePage(front) {
   return { url: `http://localhost:${server.address().port}`, close: () => server.close() };
 }
 
+/** One process of the server, with its log; ends with the tests. */
+class Process {
+  constructor(args) {
+    this.child = spawn(binary(), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.log = '';
+    this.isOver = false;
+    this.child.stdout.on('data', (d) => (this.log += d));
+    this.child.stderr.on('data', (d) => (this.log += d));
+    this.ended = new Promise((done) => this.child.once('exit', done)).then(() => (this.isOver = true));
+  }
+
+  answers(front) {
+    return until('the server answers', async () => {
+      if (this.isOver) throw new Error(`The server ended:\n${this.log}`);
+      return fetch(`http://127.0.0.1:${front}/about/health`).then((r) => r.ok, () => false);
+    });
+  }
+
+  /** Ends it as a machine that loses its power. */
+  kill() {
+    this.child.kill('SIGKILL');
+    return this.ended;
+  }
+
+  async stop() {
+    if (this.isOver) return;
+    this.child.kill('SIGTERM');
+    await Promise.race([this.ended, new Promise((r) => setTimeout(r, 4000))]);
+    if (!this.isOver) await this.kill();
+  }
+}
+
+async function pageOf(front) {
+  const own = await fetch(`http://127.0.0.1:${front}/some-room`).then((r) => (r.ok ? r.text() : ''), () => '');
+  const script = /assets\/index-[^"]+\.js/.exec(readFileSync(join(dist, 'index.html'), 'utf8'))?.[0];
+  return own.includes(script) ? { url: `http://localhost:${front}`, close() {} } : servePage(front);
+}
+
 /** Starts a server of our own. Options are keys of its configuration. */
 export async function start(options = {}) {
   const data = mkdtempSync(join(tmpdir(), 'amphi-e2e-'));
@@ -81,31 +119,60 @@ export async function start(options = {}) {
     ...(hasMedia() ? { 'bridge.listen': 'off', 'bridge.port': 0 } : {}),
     ...options,
   };
-  const args = ['run', ...Object.entries(keys).flatMap(([k, v]) => ['--set', `${k}=${v}`])];
-  const child = spawn(binary(), args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let log = '';
-  child.stdout.on('data', (d) => (log += d));
-  child.stderr.on('data', (d) => (log += d));
-  let isOver = false;
-  child.once('exit', () => (isOver = true));
-  await until('the server answers', async () => {
-    if (isOver) throw new Error(`The server ended:\n${log}`);
-    return fetch(`http://127.0.0.1:${front}/about/health`).then((r) => r.ok, () => false);
-  });
-  const own = await fetch(`http://127.0.0.1:${front}/some-room`).then((r) => (r.ok ? r.text() : ''), () => '');
-  const page = own.includes('amphi-config') ? { url: `http://localhost:${front}`, close() {} } : await servePage(front);
+  const all = new Process(['run', ...Object.entries(keys).flatMap(([k, v]) => ['--set', `${k}=${v}`])]);
+  await all.answers(front);
+  const page = await pageOf(front);
   return {
     url: page.url,
     front: `http://localhost:${front}`,
-    log: () => log,
+    log: () => all.log,
     async stop() {
       page.close();
-      if (!isOver) {
-        const ended = new Promise((done) => child.once('exit', done));
-        child.kill('SIGTERM');
-        await Promise.race([ended, new Promise((r) => setTimeout(r, 4000))]);
-        if (!isOver) child.kill('SIGKILL');
-      }
+      await all.stop();
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A server whose visitor nodes are processes of their own. `text` are further lines of the configuration, before its tables. */
+export async function startApart(names, text = '') {
+  const data = mkdtempSync(join(tmpdir(), 'amphi-e2e-'));
+  const four = () => Promise.all([port(), port(), port(), port()]);
+  const at = new Map(await Promise.all(['main', ...names].map(async (n) => [n, await four()])));
+  const local = (n) => `"127.0.0.1:${n}"`;
+  const nodes = names.map((n) => {
+    const [front, , c2s, s2s] = at.get(n);
+    return `[[visitors.nodes]]\nname = "${n}"\ns2s = ${local(s2s)}\nfront = ${local(front)}\nc2s = ${local(c2s)}\n`;
+  });
+  const processes = new Map();
+  for (const [name, [front, admin, c2s, s2s]] of at) {
+    const file = join(data, `${name}.toml`);
+    const roles = name === 'main' ? '"main", "front", "focus", "bridge"' : `"${name}"`;
+    writeFileSync(
+      file,
+      [
+        `roles = [${roles}]\ndata_dir = "${join(data, name)}"\n${text}`,
+        `[listen]\nfront = ${local(front)}\nadmin = ${local(admin)}\nc2s = ${local(c2s)}\ns2s = ${local(s2s)}\n`,
+        `[log]\nlevel = "${process.env.LOG ?? 'warn'}"\n`,
+        `[bridge]\nlisten = "off"\nport = 0\n`,
+        '[focus]\npassword = "the same for all"\n',
+        `[visitors]\n${name === 'main' ? '' : `main_s2s = ${local(at.get('main')[3])}\n`}`,
+        ...nodes,
+      ].join('\n'),
+    );
+    processes.set(name, new Process(['run', '--config', file]));
+  }
+  const front = at.get('main')[0];
+  await processes.get('main').answers(front);
+  const page = await pageOf(front);
+  return {
+    url: page.url,
+    front: `http://localhost:${front}`,
+    log: () => [...processes].map(([name, p]) => `--- ${name}\n${p.log}`).join('\n'),
+    kill: (name) => processes.get(name).kill(),
+    async stop() {
+      page.close();
+      await Promise.all([...processes.values()].map((p) => p.stop()));
       rmSync(data, { recursive: true, force: true });
     },
   };
@@ -152,6 +219,17 @@ export class Person {
     await page.getByLabel('Your name').fill(this.name);
     await page.getByRole('button', { name: asAudience ? 'Join as audience' : 'Join the meeting' }).click();
     await page.locator('.meeting').waitFor({ timeout: 30_000 });
+  }
+
+  /** More of it arrives, from now on. */
+  async receives(what, patience = 20_000) {
+    const begin = await this.media();
+    await until(`${this.name} receives ${what}`, async () => {
+      const now = await this.media();
+      // Another connection counts from zero.
+      if (now.frames < begin.frames || now.audio < begin.audio) Object.assign(begin, now);
+      return what === 'video' ? now.frames > begin.frames + 3 : now.audio > begin.audio + 10 && now.energy > begin.energy;
+    }, patience);
   }
 
   button(name) {

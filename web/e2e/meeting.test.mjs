@@ -16,14 +16,6 @@ after(async () => {
   await server?.stop();
 });
 
-const receives = async (p, what) => {
-  const begin = await p.media();
-  await until(`${p.name} receives ${what}`, async () => {
-    const now = await p.media();
-    return what === 'video' ? now.frames > begin.frames + 3 : now.audio > begin.audio + 10 && now.energy > begin.energy;
-  }, 8000);
-};
-
 test('the page is ready to join within a second', async () => {
   const p = await Person.come(chromium, server, 'Quick', { room: 'quick' });
   await p.button('Join the meeting').waitFor();
@@ -45,7 +37,7 @@ test('the first two come on stage', async () => {
 });
 
 test('they see and hear each other', { skip: !hasMedia() && 'no bridge' }, async () => {
-  await Promise.all([ann, bob].flatMap((p) => [receives(p, 'video'), receives(p, 'audio')]));
+  await Promise.all([ann, bob].flatMap((p) => [p.receives('video'), p.receives('audio')]));
   await bob.page.locator('article.tile[aria-label="Ann"] video').waitFor();
 });
 
@@ -62,7 +54,7 @@ test('the next two are in the audience, which is counted', async () => {
 });
 
 test('the audience sees and hears the stage', { skip: !hasMedia() && 'no bridge' }, async () => {
-  await Promise.all([vic, wil].flatMap((p) => [receives(p, 'video'), receives(p, 'audio')]));
+  await Promise.all([vic, wil].flatMap((p) => [p.receives('video'), p.receives('audio')]));
 });
 
 test('everybody reads the chat, and only one person a private message', async () => {
@@ -116,7 +108,7 @@ test('the others see and hear who came up', { skip: !hasMedia() && 'no bridge' }
   await ann.page.locator('article.tile[aria-label="Vic"] video').waitFor();
   await wil.page.evaluate(() => (amphi.state.pinned.value = amphi.state.stage.value.find((p) => p.name === 'Vic').id + '-v0'));
   await wil.page.locator('article.tile.large[aria-label="Vic"] video').waitFor();
-  await receives(wil, 'video');
+  await wil.receives('video');
 });
 
 test('a shared screen is shown large', { skip: !hasMedia() && 'no bridge' }, async () => {

@@ -25,6 +25,8 @@ type Events = {
   stanza: [Element];
   /** The socket broke; resumption is tried. */
   broken: [];
+  /** An attempt to resume did not even reach the server. */
+  unanswered: [];
   /** The same stream goes on. */
   resumed: [];
   /** The stream is gone for good. */
@@ -80,6 +82,10 @@ export class Stream extends Emitter<Events> {
 
   get isOpen(): boolean {
     return this.state === 'open';
+  }
+
+  get isBroken(): boolean {
+    return this.state === 'broken';
   }
 
   send(stanza: Element): void {
@@ -224,6 +230,7 @@ export class Stream extends Emitter<Events> {
     if (this.state === 'broken' && !refused) {
       this.drop();
       this.again();
+      this.emit('unanswered');
       return;
     }
     this.fail(reason);
