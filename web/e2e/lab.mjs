@@ -191,6 +191,18 @@ export function browser() {
   });
 }
 
+/** Runs in the page. */
+function watchFirstFrame() {
+  let at = 0;
+  addEventListener('click', (e) => e.isTrusted && (at ||= performance.now()), { once: true, capture: true });
+  const look = () => {
+    const seen = [...document.querySelectorAll('article.tile:not([aria-label$="(you)"]) video')].some((v) => v.readyState >= 2 && v.videoWidth > 2);
+    if (seen && at) globalThis.firstFrame = performance.now() - at;
+    else setTimeout(look, 20);
+  };
+  look();
+}
+
 /** Somebody with a browser of their own. */
 export class Person {
   static async come(chromium, server, name, { room, viewport = { width: 1280, height: 800 }, devices = true, ...context } = {}) {
@@ -217,8 +229,14 @@ export class Person {
     if (camera) await page.getByRole('button', { name: 'Turn the camera on' }).click();
     if (microphone) await page.getByRole('button', { name: 'Turn the microphone on' }).click();
     await page.getByLabel('Your name').fill(this.name);
+    await page.evaluate(watchFirstFrame);
     await page.getByRole('button', { name: asAudience ? 'Join as audience' : 'Join the meeting' }).click();
     await page.locator('.meeting').waitFor({ timeout: 30_000 });
+  }
+
+  /** Milliseconds from the click on joining to the first picture of somebody else. */
+  firstFrame() {
+    return until(`${this.name} has a picture`, () => this.page.evaluate(() => globalThis.firstFrame), 20_000);
   }
 
   /** More of it arrives, from now on. */

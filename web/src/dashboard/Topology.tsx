@@ -6,6 +6,8 @@ const WIDTH = 960;
 const BOX = { w: 232, h: 58 };
 const GAP = 16;
 
+const cut = (name: string): string => (name.length > 17 ? `${name.slice(0, 16)}…` : name);
+
 const tone = (state: string): string =>
   ({ up: 'good', draining: 'gold', leaving: 'gold', full: 'gold', down: 'bad', ill: 'bad' })[state] ?? 'soft';
 
@@ -20,7 +22,8 @@ function Box({ x, y, name, state, text, load, to }: {
     <a href={`#/${to}`} onClick={open} class={`box ${tone(state)}`}>
       <rect x={x} y={y} width={BOX.w} height={BOX.h} rx="12" />
       <circle cx={x + 18} cy={y + 21} r="4.5" />
-      <text x={x + 32} y={y + 26} class="name">{name}{' '}</text>
+      <text x={x + 32} y={y + 26} class="name">{cut(name)}{' '}</text>
+      <title>{`${name}: ${state}`}</title>
       <text x={x + BOX.w - 14} y={y + 26} class="state" text-anchor="end">{state}{' '}</text>
       <text x={x + 32} y={y + 44} class="facts">{text}</text>
       {load !== null && (

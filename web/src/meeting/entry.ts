@@ -14,7 +14,7 @@ export interface Entry {
   within?: string;
   /** The hand is to be up again. */
   hand?: boolean;
-  /** The meeting that this one was in; another of the same name means that it has ended meanwhile. */
+  /** The meeting that this one was in: the way leads back to it, and not to another of the same name. */
   meeting?: string;
 }
 
@@ -36,17 +36,18 @@ export class Doorway {
   constructor(private readonly door: Door) {}
 
   /** Asks once. */
-  ask(visitor: boolean | undefined, signal?: AbortSignal): Promise<Admission> {
+  ask({ visitor, meeting }: Entry, signal?: AbortSignal): Promise<Admission> {
     const { config, roomJid, roomName, tenant, token } = this.door;
-    return ask(config, { room: roomJid, roomName, machineUid: machineUid(), token, visitor, sessionId: this.sessionId }, tenant, signal);
+    const asking = { room: roomJid, roomName, machineUid: machineUid(), token, visitor, sessionId: this.sessionId, meetingId: meeting };
+    return ask(config, asking, tenant, signal);
   }
 
   /** Asks until the focus is ready, or the meeting has to be waited for. `alive` throws when nobody wants to come in any more. */
-  async enter(visitor: boolean | undefined, alive: () => void, signal: AbortSignal, onWait: (words: string) => void): Promise<Admission> {
+  async enter(entry: Entry, alive: () => void, signal: AbortSignal, onWait: (words: string) => void): Promise<Admission> {
     for (let attempt = 0; ; attempt++) {
       let answer: Admission | undefined;
       try {
-        answer = await this.ask(visitor, signal);
+        answer = await this.ask(entry, signal);
       } catch (error) {
         alive();
         if (error instanceof RequestError && error.kind === 'session' && this.sessionId) this.sessionId = undefined;

@@ -133,6 +133,12 @@ export class Meeting {
     this.state.phase.value = { kind: 'ended', ...how };
   }
 
+  /** The host has ended the meeting for everybody. */
+  private over(words = ''): void {
+    this.local.stop();
+    this.end({ title: 'The meeting has ended', words, canReturn: false });
+  }
+
   private close(): void {
     this.generation++;
     this.abort?.abort();
@@ -161,7 +167,7 @@ export class Meeting {
     };
     say(entry.within ?? 'Joining the meeting');
     try {
-      const place = given ?? (entry.invited ? undefined : await this.doorway.enter(entry.visitor, alive, abort.signal, say));
+      const place = given ?? (entry.invited ? undefined : await this.doorway.enter(entry, alive, abort.signal, say));
       if (place && !place.live) return this.wait(entry);
       alive();
       await this.arrive(place, entry, alive);
@@ -228,6 +234,7 @@ export class Meeting {
   private failed(error: unknown, entry: Entry): void {
     this.close();
     if (error instanceof JoinError) return this.refused(error.refusal, entry);
+    if (error instanceof RequestError && error.kind === 'ended') return this.over();
     if (error instanceof RequestError && error.kind !== 'unreachable') {
       return this.end({ title: error.kind === 'login' ? 'A login is needed' : 'You cannot join', words: error.message, canReturn: true });
     }
@@ -322,10 +329,7 @@ export class Meeting {
       this.local.stop();
       this.end({ title: 'You were removed', words: reason || `${who} removed you from the meeting.`, canReturn: true });
     });
-    room.on('destroyed', (reason) => {
-      this.local.stop();
-      this.end({ title: 'The meeting has ended', words: reason === this.roomJid ? '' : reason, canReturn: false });
-    });
+    room.on('destroyed', (reason) => this.over(reason === this.roomJid ? '' : reason));
     room.on('focusGone', () => {
       // It may come back, or the end of the meeting may be on its way.
       const mine = this.generation;
@@ -363,7 +367,7 @@ export class Meeting {
       await new Promise((resolve) => setTimeout(resolve, Math.random() * SPREAD));
       const isNeeded = () => mine === this.generation && this.stream === stream && stream.isBroken;
       if (!isNeeded()) return;
-      const place = await this.doorway.ask(true).catch(() => undefined);
+      const place = await this.doorway.ask({ visitor: true }).catch(() => undefined);
       if (place?.ready && place.vnode !== vnode && isNeeded()) this.again('Moving to another node', place);
     } finally {
       this.isLooking = false;
@@ -380,6 +384,10 @@ export class Meeting {
     }
     if (value.type === 'system_chat_message' && typeof value.message === 'string') {
       return this.chat.announce(value.message, String(value.displayName ?? 'System'));
+    }
+    if (value.type === 'visitor-place' && from === '') {
+      if (s.myHand.peek()) s.myPlace.value = Number(value.place) || 0;
+      return;
     }
     if (value.type !== 'visitors') return;
     if (value.action === 'promotion-request' && from === 'service' && typeof value.from === 'string') {

@@ -140,6 +140,7 @@ export class Stream extends Emitter<Events> {
   }
 
   private online = () => {
+    if (this.state === 'open') return this.probe();
     if (this.state !== 'broken') return;
     clearTimeout(this.retry);
     this.connect();
@@ -266,7 +267,11 @@ export class Stream extends Emitter<Events> {
   }
 
   private watch(): void {
-    if (this.state !== 'open' || Date.now() - this.heardAt < PING_EVERY) return;
+    if (this.state === 'open' && Date.now() - this.heardAt >= PING_EVERY) this.probe();
+  }
+
+  /** Breaks the stream unless something is heard soon. */
+  private probe(): void {
     const before = this.heardAt;
     this.iq('get', this.options.domain, x('ping', { xmlns: ns.PING }), PING_PATIENCE).catch(() => {
       if (this.state === 'open' && this.heardAt === before) this.interrupt();
