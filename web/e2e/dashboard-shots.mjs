@@ -3,7 +3,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { browser, Person, start, until } from './lab.mjs';
+import { browser, dashboardOf, Person, start } from './lab.mjs';
 
 const folder = process.argv[2] ?? 'shots';
 mkdirSync(folder, { recursive: true });
@@ -16,6 +16,7 @@ const port = await new Promise((done) => {
 });
 const base = `http://127.0.0.1:${port}`;
 const server = await start({ stage: 2, 'admin.token': TOKEN, 'listen.admin': `127.0.0.1:${port}` });
+const { url } = await dashboardOf(base);
 const chromium = await browser();
 
 const LONG = 'the-annual-general-assembly-of-the-association-for-the-advancement-of-very-long-names-in-conference-systems';
@@ -72,7 +73,7 @@ async function open({ scheme = 'dark', viewport = { width: 1280, height: 860 }, 
       };
     });
   }
-  await page.goto(`${base}/dashboard`);
+  await page.goto(`${url}/dashboard`);
   return page;
 }
 async function signIn(page) {
@@ -105,7 +106,7 @@ try {
   await empty.keyboard.press('1');
   await pause(2500);
   await shot(empty, 'd04-overview');
-  await empty.goto(`${base}/dashboard#/rooms/${encodeURIComponent('town-hall@conference.localhost')}`);
+  await empty.goto(`${url}/dashboard#/rooms/${encodeURIComponent('town-hall@conference.localhost')}`);
   await empty.getByText('Vic Tan').first().waitFor();
   await pause(800);
   await empty.screenshot({ path: `${folder}/d05-room.png`, fullPage: true });

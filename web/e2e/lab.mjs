@@ -3,7 +3,7 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer as createHttp } from 'node:http';
+import { request as ask, createServer as createHttp } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, extname, join, resolve } from 'node:path';
@@ -67,6 +67,32 @@ async function servePage(front) {
   return { url: `http://localhost:${server.address().port}`, close: () => server.close() };
 }
 
+/** Where the dashboard of a server is whose administration has this address; a binary with another one in it is helped here, too. */
+export async function dashboardOf(admin) {
+  const own = await fetch(`${admin}/dashboard`).then((r) => (r.ok ? r.text() : ''), () => '');
+  const script = /assets\/dashboard-[^"]+\.js/.exec(readFileSync(join(dist, 'dashboard.html'), 'utf8'))?.[0];
+  if (own.includes(script)) return { url: admin, close() {} };
+  const server = createHttp((request, response) => {
+    const path = new URL(request.url, 'http://x').pathname;
+    if (path.startsWith('/admin')) {
+      const { method, headers } = request;
+      const passed = ask(admin + request.url, { method, headers }, (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+      passed.on('error', () => response.destroy());
+      response.on('close', () => passed.destroy());
+      return request.pipe(passed);
+    }
+    const file = extname(path) ? join(dist, path) : join(dist, 'dashboard.html');
+    const isThere = file.startsWith(dist) && existsSync(file);
+    response.writeHead(isThere ? 200 : 404, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' });
+    response.end(isThere ? readFileSync(file) : '');
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  return { url: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+}
+
 /** One process of the server, with its log; ends with the tests. */
 class Process {
   constructor(args) {
@@ -99,7 +125,8 @@ class Process {
   }
 }
 
-async function pageOf(front) {
+/** Where the page of a server is whose front has this port. */
+export async function pageOf(front) {
   const own = await fetch(`http://127.0.0.1:${front}/some-room`).then((r) => (r.ok ? r.text() : ''), () => '');
   const script = /assets\/index-[^"]+\.js/.exec(readFileSync(join(dist, 'index.html'), 'utf8'))?.[0];
   return own.includes(script) ? { url: `http://localhost:${front}`, close() {} } : servePage(front);
@@ -182,7 +209,8 @@ export function browser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
-      '--use-fake-device-for-media-stream',
+      // Few frames: many cameras share a processor here.
+      '--use-fake-device-for-media-stream=fps=8',
       '--use-fake-ui-for-media-stream',
       '--auto-select-desktop-capture-source=Entire screen',
       '--autoplay-policy=no-user-gesture-required',

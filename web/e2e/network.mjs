@@ -2,6 +2,7 @@
 
 import { createSocket } from 'node:dgram';
 import { connect, createServer } from 'node:net';
+import { pageOf } from './lab.mjs';
 
 /** Passes TCP connections on to a port; a cut one is reset, and a new one is refused. */
 class TcpRelay {
@@ -74,8 +75,9 @@ export class Network {
     const network = new Network();
     network.tcp = await TcpRelay.to(Number(new URL(server.front).port));
     network.media = media;
-    network.url = `http://localhost:${network.tcp.port}`;
-    network.front = network.url;
+    network.page = await pageOf(network.tcp.port);
+    network.url = network.page.url;
+    network.front = `http://localhost:${network.tcp.port}`;
     return network;
   }
 
@@ -95,6 +97,7 @@ export class Network {
   }
 
   close() {
+    this.page.close();
     this.tcp.close();
   }
 }

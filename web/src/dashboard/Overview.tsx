@@ -17,6 +17,7 @@ function Tile({ label, value, note, tone }: { label: string; value: string; note
 
 export function OverviewView() {
   const o = overview.value!;
+  const invited = o.focus ? o.focus.invitations_waiting + o.focus.reinvitations_waiting : 0;
   const last = samples.value.at(-1);
   const wrong = (findings.value ?? []).filter((f) => f.level !== 'note');
   const out = last?.bits_out ?? null;
@@ -25,11 +26,11 @@ export function OverviewView() {
     <>
       <div class="tiles">
         <Tile label="Rooms" value={short(o.rooms)} note={`${short(o.sessions)} connections`} />
-        <Tile label="On stage" value={short(o.stage)} note={o.focus ? `${short(o.focus.invitations_waiting + o.focus.reinvitations_waiting)} wait for their invitation` : undefined} />
-        <Tile label="Audience" value={short(o.audience)} note={`${audience.filter((n) => n.state === 'up').length} of ${audience.length} nodes in service`} />
+        <Tile label="On stage" value={short(o.stage)} note={invited > 0 ? `${short(invited)} wait for media` : `in ${o.rooms === 1 ? 'one room' : `${short(o.rooms)} rooms`}`} />
+        <Tile label="Audience" value={short(o.audience)} note={`${audience.filter((n) => n.state === 'up').length} of ${audience.length} nodes up`} />
         <Tile label="Joins" value={last ? short(last.joins_stage + last.joins_audience) : '–'} note="a second" />
         <Tile label="Fan-out delay" value={last?.fanout_p99 == null ? '–' : `${short(last.fanout_p99)} ms`} note={last?.fanout_p99 == null ? 'no broadcast just now' : '99 of 100 broadcasts'} tone={(last?.fanout_p99 ?? 0) > 250 ? 'gold' : ''} />
-        <Tile label="Media out" value={out === null ? '–' : bits(out)} note={`${o.bridges.up} of ${o.bridges.total} bridges in service`} />
+        <Tile label="Media out" value={out === null ? '–' : bits(out)} note={`${o.bridges.up} of ${o.bridges.total} bridges up`} />
         <a class={`card tile ${wrong.some((f) => f.level === 'error') ? 'bad' : wrong.length ? 'gold' : 'good'}`} href="#/check">
           <span class="label">Self-check</span>
           <strong>{wrong.length ? String(wrong.length) : 'Fine'}</strong>

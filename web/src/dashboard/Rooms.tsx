@@ -1,6 +1,6 @@
 // Rooms: a searchable list, largest first; and one room with its people, and why each of them is where it is.
 
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { ask, occupantPath, roomPath } from './api';
 import type { Decision, Occupant, Room, Why } from './api';
 import { short } from './Plot';
@@ -47,9 +47,12 @@ export function RoomsView() {
 }
 
 function WhyCard({ room, id, onClose }: { room: string; id: string; onClose: () => void }) {
+  const card = useRef<HTMLElement>(null);
+  // The list of people may be long, and the button far below.
+  useEffect(() => card.current?.scrollIntoView({ block: 'nearest' }), [id, !!card.current]);
   const { value, error } = useLoaded(() => ask<Why>(`${occupantPath(room, id)}/why`), `${room} ${id}`);
   return (
-    <section class="card why" aria-live="polite">
+    <section class="card why" aria-live="polite" ref={card}>
       <div class="row"><h2>Why is {value?.occupant.name ?? id} here?</h2><button class="small" onClick={onClose}>Close</button></div>
       {error && <p class="bad-text">{error}</p>}
       {value && (
@@ -100,7 +103,7 @@ export function RoomView({ room }: { room: string }) {
         <section class="card">
           <h2>Raised hands <span class="soft">{r.hands_raised.length}</span></h2>
           <Table head={['Name', 'Node', '']} empty="" rows={r.hands_raised.map((h) => ({
-            key: h.visitor, cells: [h.name ?? 'Guest', h.node.split('.')[0], <button class="small primary" onClick={() => post(h.visitor, 'promote', 'Invited onto the stage.')}>Let onto the stage</button>],
+            key: h.visitor, cells: [h.name ?? 'Guest', h.node.split('.')[0], <div class="row end tight"><button class="small primary" onClick={() => post(h.visitor, 'promote', 'Invited onto the stage.')}>Let onto the stage</button></div>],
           }))} />
         </section>
       )}
@@ -123,7 +126,7 @@ export function RoomView({ room }: { room: string }) {
               {o.place === 'audience' && <button class="small" onClick={() => post(o.id, 'promote', 'Invited onto the stage.')}>Promote</button>}
               {o.place === 'stage' && <button class="small" onClick={() => post(o.id, 'moderator', 'Done.', { grant: o.role !== 'moderator' })}>{o.role === 'moderator' ? 'Take rights' : 'Make moderator'}</button>}
               {o.place === 'stage' && <button class="small" onClick={() => post(o.id, 'demote', 'Asked to go to the audience.')}>Demote</button>}
-              <Ask label="Kick" title={`Throw ${o.name ?? o.id} out?`} text="The person may come back unless the room has a password or a lobby." danger onYes={() => post(o.id, 'kick', 'Thrown out.')} />
+              <Ask label="Kick" title={`Throw ${o.name ?? o.id} out?`} text="The person may come back unless the room has a password." danger onYes={() => post(o.id, 'kick', 'Thrown out.')} />
             </div>,
           ],
         }))} />
