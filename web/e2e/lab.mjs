@@ -5,7 +5,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request as ask, createServer as createHttp } from 'node:http';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { dirname, extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -38,8 +38,11 @@ const port = () =>
     });
   });
 
+/** A time limit, longer where the machine is busy with other things. */
+export const stretched = (ms) => ms * Math.min(8, Math.max(1, loadavg()[0] / cpus().length / 2));
+
 export const until = async (what, condition, patience = 20_000) => {
-  const end = Date.now() + patience;
+  const end = Date.now() + stretched(patience);
   for (;;) {
     const value = await condition();
     if (value) return value;
@@ -237,6 +240,7 @@ export class Person {
     const p = new Person();
     p.name = name;
     p.context = await chromium.newContext({ viewport, permissions: devices ? ['camera', 'microphone', 'clipboard-read', 'clipboard-write'] : [], ...context });
+    p.context.setDefaultTimeout(stretched(30_000));
     p.page = await p.context.newPage();
     p.foreign = [];
     p.errors = [];
@@ -259,7 +263,7 @@ export class Person {
     await page.getByLabel('Your name').fill(this.name);
     await page.evaluate(watchFirstFrame);
     await page.getByRole('button', { name: asAudience ? 'Join as audience' : 'Join the meeting' }).click();
-    await page.locator('.meeting').waitFor({ timeout: 30_000 });
+    await page.locator('.meeting').waitFor({ timeout: stretched(30_000) });
   }
 
   /** Milliseconds from the click on joining to the first picture of somebody else. */
@@ -283,7 +287,7 @@ export class Person {
   }
 
   sees(text, patience = 15_000) {
-    return this.page.getByText(text).first().waitFor({ timeout: patience });
+    return this.page.getByText(text).first().waitFor({ timeout: stretched(patience) });
   }
 
   async open(panel) {

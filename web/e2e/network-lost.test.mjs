@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { after, before, test } from 'node:test';
-import { browser, hasMedia, Person, start, until } from './lab.mjs';
+import { browser, hasMedia, Person, start, stretched, until } from './lab.mjs';
 import { mediaRelay, Network } from './network.mjs';
 
 let server, chromium, relay, ann, bob, vic, bobs, vics;
@@ -46,7 +46,7 @@ const mark = (p) => p.page.evaluate(() => (globalThis.mark = 'same page'));
 const isSamePage = async (p) => assert.equal(await p.page.evaluate(() => globalThis.mark), 'same page');
 const picture = async (watcher, of) => {
   const video = watcher.page.locator(`article.tile[aria-label="${of.name}"] video`);
-  await video.waitFor({ timeout: 30_000 });
+  await video.waitFor({ timeout: stretched(30_000) });
   const frames = () => video.evaluate((v) => v.getVideoPlaybackQuality().totalVideoFrames).catch(() => 0);
   let begin = await frames();
   await until(`${watcher.name} sees ${of.name} move`, async () => {
@@ -86,8 +86,8 @@ test('with sound and pictures as before', media, see);
 test('a network that is lost for long: everybody is there again by themselves', async () => {
   const before = await idOf(bob);
   await Promise.all([bobs.cut(bob), vics.cut(vic)]);
-  await ann.page.locator('article.tile[aria-label="Bob"]').waitFor({ state: 'detached', timeout: 60_000 });
-  await ann.page.locator('[data-audience="0"]').waitFor({ timeout: 60_000 });
+  await ann.page.locator('article.tile[aria-label="Bob"]').waitFor({ state: 'detached', timeout: stretched(60_000) });
+  await ann.page.locator('[data-audience="0"]').waitFor({ timeout: stretched(60_000) });
   await bob.sees('econnecting');
   bobs.heal();
   vics.heal();
@@ -95,7 +95,7 @@ test('a network that is lost for long: everybody is there again by themselves', 
   assert.notEqual(await idOf(bob), before);
   assert.deepEqual([await bob.role(), await vic.role()], ['stage', 'audience']);
   await Promise.all([isSamePage(bob), isSamePage(vic)]);
-  await ann.page.locator('[data-audience="1"]').waitFor({ timeout: 20_000 });
+  await ann.page.locator('[data-audience="1"]').waitFor({ timeout: stretched(20_000) });
 });
 
 test('with sound and pictures again', media, see);
@@ -130,13 +130,13 @@ test('whoever was away when the meeting ended is told so', async () => {
   await bob.sees('econnecting');
   await ann.button('Leave').click();
   await ann.button('End for everybody').click();
-  await ann.page.getByRole('heading', { name: 'The meeting has ended' }).waitFor({ timeout: 20_000 });
+  await ann.page.getByRole('heading', { name: 'The meeting has ended' }).waitFor({ timeout: stretched(20_000) });
   bobs.heal();
-  await bob.page.getByRole('heading', { name: 'The meeting has ended' }).waitFor({ timeout: 30_000 });
+  await bob.page.getByRole('heading', { name: 'The meeting has ended' }).waitFor({ timeout: stretched(30_000) });
   // Vic comes back when the server has given up waiting.
   await new Promise((r) => setTimeout(r, 12_000));
   vics.heal();
-  await vic.page.getByRole('heading', { name: 'The meeting has ended' }).waitFor({ timeout: 30_000 });
+  await vic.page.getByRole('heading', { name: 'The meeting has ended' }).waitFor({ timeout: stretched(30_000) });
 });
 
 test('nothing was asked of others, and nothing went wrong', () => {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { browser, hasMedia, Person, startApart, until } from './lab.mjs';
+import { browser, hasMedia, Person, startApart, stretched, until } from './lab.mjs';
 
 let server, chromium, ann, bob, audience;
 const room = 'storm';
@@ -35,7 +35,7 @@ test('two are on stage, three in the audience on one node', async () => {
     audience.push(p);
   }
   assert.equal(new Set(await Promise.all(audience.map(nodeOf))).size, 1);
-  await ann.page.locator('[data-audience="3"]').waitFor({ timeout: 20_000 });
+  await ann.page.locator('[data-audience="3"]').waitFor({ timeout: stretched(20_000) });
 });
 
 test('the audience sees and hears the stage', media, async () => {
@@ -58,7 +58,7 @@ test('their node dies: all come back on the other by themselves', async () => {
       assert.equal(await p.page.evaluate(() => globalThis.mark), 'same page');
     }),
   );
-  await ann.page.locator('[data-audience="3"]').waitFor({ timeout: 40_000 });
+  await ann.page.locator('[data-audience="3"]').waitFor({ timeout: stretched(40_000) });
 });
 
 test('they see and hear the stage again', media, async () => {
@@ -99,6 +99,6 @@ test('and they go back to the audience', async () => {
 test('the end reaches everybody', async () => {
   await ann.button('Leave').click();
   await ann.button('End for everybody').click();
-  for (const p of [ann, bob, ...audience]) await p.page.getByRole('heading', { name: 'The meeting has ended' }).waitFor({ timeout: 20_000 });
+  for (const p of [ann, bob, ...audience]) await p.page.getByRole('heading', { name: 'The meeting has ended' }).waitFor({ timeout: stretched(20_000) });
   for (const p of [ann, bob, ...audience]) assert.deepEqual([p.foreign, p.errors], [[], []], p.name);
 });
