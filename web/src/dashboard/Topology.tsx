@@ -85,7 +85,7 @@ export function Topology() {
       ? `${n.rooms ?? 0} ${n.rooms === 1 ? 'room' : 'rooms'} · ${short(n.stage ?? 0)} on stage`
       : `${short(n.visitors ?? 0)}${n.pending ? ` +${n.pending}` : ''} of ${short(n.capacity ?? 0)} visitors`;
   const media_facts = (b: Bridge): string =>
-    `${short(b.endpoints)} endpoints · ${Math.round(b.stress * 100)} %${b.rates?.bits_out ? ` · ${bits(b.rates.bits_out)}` : ''}`;
+    `${short(b.endpoints)} endpoints · ${b.rates?.bits_out ? bits(b.rates.bits_out) : `${Math.round(b.stress * 100)} %`}`;
   return (
     <section class="card topology" aria-label="Topology">
       <svg viewBox={`0 0 ${WIDTH} ${height + 26}`} role="group">
