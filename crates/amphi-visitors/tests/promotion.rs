@@ -33,12 +33,7 @@ fn request(jid: &str, time: Option<u64>, force: bool) -> PromotionRequest {
 
 fn send(l: &mut MainLinks, now: Instant, host: &str, r: PromotionRequest) -> Vec<Action> {
     let room = amphi_stanza::BareJid::parse(ROOM).unwrap();
-    let iq = amphi_visitors::wire::set(
-        host,
-        "visitors.meet.example",
-        "p",
-        &VisitorsIq::new(room, Payload::PromotionRequest(r)),
-    );
+    let iq = wire::set(host, "visitors.meet.example", "p", &VisitorsIq::new(room, Payload::PromotionRequest(r)));
     l.handle_iq(now, &iq, Trust::Server)
 }
 
