@@ -29,7 +29,7 @@ function Box({ x, y, name, state, text, load, to }: {
       <rect x={x} y={y} width={BOX.w} height={BOX.h} rx="12" />
       <circle cx={x + 18} cy={y + 21} r="4.5" />
       <text x={x + 32} y={y + 26} class="name">{cut(name, state)}{' '}</text>
-      <title>{`${name}: ${state}`}</title>
+      <title>{`${name} ${state} ${text}`}</title>
       <text x={x + BOX.w - 14} y={y + 26} class="state" text-anchor="end">{state}{' '}</text>
       <text x={x + 32} y={y + 44} class="facts">{text}</text>
       {load !== null && (
