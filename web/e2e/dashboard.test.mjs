@@ -5,11 +5,11 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { after, before, test } from 'node:test';
-import { browser, start, until } from './lab.mjs';
+import { browser, dashboardOf, start, until } from './lab.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const TOKEN = 'a token that nobody guesses';
-let server, chromium, base;
+let server, chromium, base, dashboard;
 
 const freePort = () =>
   new Promise((done) => {
@@ -23,10 +23,12 @@ before(async () => {
   const port = await freePort();
   base = `http://127.0.0.1:${port}`;
   server = await start({ stage: 2, 'admin.token': TOKEN, 'listen.admin': `127.0.0.1:${port}` });
+  dashboard = await dashboardOf(base);
   chromium = await browser();
 });
 after(async () => {
   await chromium?.close();
+  dashboard?.close();
   await server?.stop();
 });
 
@@ -43,9 +45,9 @@ test('an operator comes in with the token alone, looks around, and drains a node
   const page = await (await chromium.newContext({ bypassCSP: true })).newPage();
   const foreign = [];
   const errors = [];
-  page.on('request', (r) => !r.url().startsWith(base) && !r.url().startsWith('data:') && foreign.push(r.url()));
+  page.on('request', (r) => !r.url().startsWith(dashboard.url) && !r.url().startsWith('data:') && foreign.push(r.url()));
   page.on('pageerror', (e) => errors.push(e.message));
-  await page.goto(`${base}/dashboard`);
+  await page.goto(`${dashboard.url}/dashboard`);
   await isAccessible(page, 'sign-in');
   await page.getByLabel('Token').fill('wrong');
   await page.keyboard.press('Enter');

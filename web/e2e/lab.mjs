@@ -1,11 +1,11 @@
 // What the browser tests stand on: a server on free ports and Chromium with fake devices. AMPHI names the binary, CHROMIUM the
-// browser. A binary that was built without the page gets it from a small server here.
+// browser. A binary that was built without the page, or with another than that in `dist`, gets it from a small server here.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer as createHttp } from 'node:http';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request as ask, createServer as createHttp } from 'node:http';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { dirname, extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -46,8 +46,11 @@ export const port = () =>
     });
   });
 
+/** A time limit, longer where the machine is busy with other things. */
+export const stretched = (ms) => ms * Math.min(8, Math.max(1, loadavg()[0] / cpus().length / 2));
+
 export const until = async (what, condition, patience = 20_000) => {
-  const end = Date.now() + patience;
+  const end = Date.now() + stretched(patience);
   for (;;) {
     const value = await condition();
     if (value) return value;
@@ -75,6 +78,71 @@ async function servePage(front) {
   return { url: `http://localhost:${server.address().port}`, close: () => server.close() };
 }
 
+/** Where the dashboard of a server is whose administration has this address; a binary with another one in it is helped here, too. */
+export async function dashboardOf(admin) {
+  const own = await fetch(`${admin}/dashboard`).then((r) => (r.ok ? r.text() : ''), () => '');
+  const script = /assets\/dashboard-[^"]+\.js/.exec(readFileSync(join(dist, 'dashboard.html'), 'utf8'))?.[0];
+  if (own.includes(script)) return { url: admin, close() {} };
+  const server = createHttp((request, response) => {
+    const path = new URL(request.url, 'http://x').pathname;
+    if (path.startsWith('/admin')) {
+      const { method, headers } = request;
+      const passed = ask(admin + request.url, { method, headers }, (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+      passed.on('error', () => response.destroy());
+      response.on('close', () => passed.destroy());
+      return request.pipe(passed);
+    }
+    const file = extname(path) ? join(dist, path) : join(dist, 'dashboard.html');
+    const isThere = file.startsWith(dist) && existsSync(file);
+    response.writeHead(isThere ? 200 : 404, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' });
+    response.end(isThere ? readFileSync(file) : '');
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  return { url: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+}
+
+/** One process of the server, with its log; ends with the tests. */
+class Process {
+  constructor(args) {
+    this.child = spawn(binary(), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.log = '';
+    this.isOver = false;
+    this.child.stdout.on('data', (d) => (this.log += d));
+    this.child.stderr.on('data', (d) => (this.log += d));
+    this.ended = new Promise((done) => this.child.once('exit', done)).then(() => (this.isOver = true));
+  }
+
+  answers(front) {
+    return until('the server answers', async () => {
+      if (this.isOver) throw new Error(`The server ended:\n${this.log}`);
+      return fetch(`http://127.0.0.1:${front}/about/health`).then((r) => r.ok, () => false);
+    });
+  }
+
+  /** Ends it as a machine that loses its power. */
+  kill() {
+    this.child.kill('SIGKILL');
+    return this.ended;
+  }
+
+  async stop() {
+    if (this.isOver) return;
+    this.child.kill('SIGTERM');
+    await Promise.race([this.ended, new Promise((r) => setTimeout(r, 4000))]);
+    if (!this.isOver) await this.kill();
+  }
+}
+
+/** Where the page of a server is whose front has this port. */
+export async function pageOf(front) {
+  const own = await fetch(`http://127.0.0.1:${front}/some-room`).then((r) => (r.ok ? r.text() : ''), () => '');
+  const script = /assets\/index-[^"]+\.js/.exec(readFileSync(join(dist, 'index.html'), 'utf8'))?.[0];
+  return own.includes(script) ? { url: `http://localhost:${front}`, close() {} } : servePage(front);
+}
+
 /** Starts a server of our own. Options are keys of its configuration. */
 export async function start(options = {}) {
   const data = mkdtempSync(join(tmpdir(), 'amphi-e2e-'));
@@ -89,31 +157,60 @@ export async function start(options = {}) {
     ...(hasMedia() ? { 'bridge.listen': 'off', 'bridge.port': 0 } : {}),
     ...options,
   };
-  const args = ['run', ...Object.entries(keys).flatMap(([k, v]) => ['--set', `${k}=${v}`])];
-  const child = spawn(binary(), args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let log = '';
-  child.stdout.on('data', (d) => (log += d));
-  child.stderr.on('data', (d) => (log += d));
-  let isOver = false;
-  child.once('exit', () => (isOver = true));
-  await until('the server answers', async () => {
-    if (isOver) throw new Error(`The server ended:\n${log}`);
-    return fetch(`http://127.0.0.1:${front}/about/health`).then((r) => r.ok, () => false);
-  });
-  const own = await fetch(`http://127.0.0.1:${front}/some-room`).then((r) => (r.ok ? r.text() : ''), () => '');
-  const page = own.includes('amphi-config') ? { url: `http://localhost:${front}`, close() {} } : await servePage(front);
+  const all = new Process(['run', ...Object.entries(keys).flatMap(([k, v]) => ['--set', `${k}=${v}`])]);
+  await all.answers(front);
+  const page = await pageOf(front);
   return {
     url: page.url,
     front: `http://localhost:${front}`,
-    log: () => log,
+    log: () => all.log,
     async stop() {
       page.close();
-      if (!isOver) {
-        const ended = new Promise((done) => child.once('exit', done));
-        child.kill('SIGTERM');
-        await Promise.race([ended, new Promise((r) => setTimeout(r, 4000))]);
-        if (!isOver) child.kill('SIGKILL');
-      }
+      await all.stop();
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A server whose visitor nodes are processes of their own. `text` are further lines of the configuration, before its tables. */
+export async function startApart(names, text = '') {
+  const data = mkdtempSync(join(tmpdir(), 'amphi-e2e-'));
+  const four = () => Promise.all([port(), port(), port(), port()]);
+  const at = new Map(await Promise.all(['main', ...names].map(async (n) => [n, await four()])));
+  const local = (n) => `"127.0.0.1:${n}"`;
+  const nodes = names.map((n) => {
+    const [front, , c2s, s2s] = at.get(n);
+    return `[[visitors.nodes]]\nname = "${n}"\ns2s = ${local(s2s)}\nfront = ${local(front)}\nc2s = ${local(c2s)}\n`;
+  });
+  const processes = new Map();
+  for (const [name, [front, admin, c2s, s2s]] of at) {
+    const file = join(data, `${name}.toml`);
+    const roles = name === 'main' ? '"main", "front", "focus", "bridge"' : `"${name}"`;
+    writeFileSync(
+      file,
+      [
+        `roles = [${roles}]\ndata_dir = "${join(data, name)}"\n${text}`,
+        `[listen]\nfront = ${local(front)}\nadmin = ${local(admin)}\nc2s = ${local(c2s)}\ns2s = ${local(s2s)}\n`,
+        `[log]\nlevel = "${process.env.LOG ?? 'warn'}"\n`,
+        `[bridge]\nlisten = "off"\nport = 0\n`,
+        '[focus]\npassword = "the same for all"\n',
+        `[visitors]\n${name === 'main' ? '' : `main_s2s = ${local(at.get('main')[3])}\n`}`,
+        ...nodes,
+      ].join('\n'),
+    );
+    processes.set(name, new Process(['run', '--config', file]));
+  }
+  const front = at.get('main')[0];
+  await processes.get('main').answers(front);
+  const page = await pageOf(front);
+  return {
+    url: page.url,
+    front: `http://localhost:${front}`,
+    log: () => [...processes].map(([name, p]) => `--- ${name}\n${p.log}`).join('\n'),
+    kill: (name) => processes.get(name).kill(),
+    async stop() {
+      page.close();
+      await Promise.all([...processes.values()].map((p) => p.stop()));
       rmSync(data, { recursive: true, force: true });
     },
   };
@@ -138,7 +235,8 @@ export function browser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
-      '--use-fake-device-for-media-stream',
+      // Few frames: many cameras share a processor here.
+      '--use-fake-device-for-media-stream=fps=8',
       '--use-fake-ui-for-media-stream',
       '--auto-select-desktop-capture-source=Entire screen',
       '--autoplay-policy=no-user-gesture-required',
@@ -147,12 +245,25 @@ export function browser() {
   });
 }
 
+/** Runs in the page. */
+function watchFirstFrame() {
+  let at = 0;
+  addEventListener('click', (e) => e.isTrusted && (at ||= performance.now()), { once: true, capture: true });
+  const look = () => {
+    const seen = [...document.querySelectorAll('article.tile:not([aria-label$="(you)"]) video')].some((v) => v.readyState >= 2 && v.videoWidth > 2);
+    if (seen && at) globalThis.firstFrame = performance.now() - at;
+    else setTimeout(look, 20);
+  };
+  look();
+}
+
 /** Somebody with a browser of their own. */
 export class Person {
   static async come(chromium, server, name, { room, through, viewport = { width: 1280, height: 800 }, devices = true, ...context } = {}) {
     const p = new Person();
     p.name = name;
     p.context = await chromium.newContext({ viewport, permissions: devices ? ['camera', 'microphone', 'clipboard-read', 'clipboard-write'] : [], ...context });
+    p.context.setDefaultTimeout(stretched(30_000));
     p.page = await p.context.newPage();
     // The bridge has one address and port in this browser's eyes. It hears nothing of the browser's own, so all ways lead through the link.
     if (through) {
@@ -184,8 +295,25 @@ export class Person {
     if (camera) await page.getByRole('button', { name: 'Turn the camera on' }).click();
     if (microphone) await page.getByRole('button', { name: 'Turn the microphone on' }).click();
     await page.getByLabel('Your name').fill(this.name);
+    await page.evaluate(watchFirstFrame);
     await page.getByRole('button', { name: asAudience ? 'Join as audience' : 'Join the meeting' }).click();
-    await page.locator('.meeting').waitFor({ timeout: 30_000 });
+    await page.locator('.meeting').waitFor({ timeout: stretched(30_000) });
+  }
+
+  /** Milliseconds from the click on joining to the first picture of somebody else. */
+  firstFrame() {
+    return until(`${this.name} has a picture`, () => this.page.evaluate(() => globalThis.firstFrame), 20_000);
+  }
+
+  /** More of it arrives, from now on. */
+  async receives(what, patience = 20_000) {
+    const begin = await this.media();
+    await until(`${this.name} receives ${what}`, async () => {
+      const now = await this.media();
+      // Another connection counts from zero.
+      if (now.frames < begin.frames || now.audio < begin.audio) Object.assign(begin, now);
+      return what === 'video' ? now.frames > begin.frames + 3 : now.audio > begin.audio + 10 && now.energy > begin.energy;
+    }, patience);
   }
 
   button(name) {
@@ -193,7 +321,7 @@ export class Person {
   }
 
   sees(text, patience = 15_000) {
-    return this.page.getByText(text).first().waitFor({ timeout: patience });
+    return this.page.getByText(text).first().waitFor({ timeout: stretched(patience) });
   }
 
   async open(panel) {

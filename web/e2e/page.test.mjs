@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { browser, Person, start, until } from './lab.mjs';
+import { browser, Person, start, stretched, until } from './lab.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 let server, chromium;
@@ -161,7 +161,7 @@ test('the audience waits until the host goes live, and comes in by itself', asyn
   await vic.sees('The meeting has not begun yet');
   await ann.sees('1 waiting to come in.');
   await ann.button('Go live').click();
-  await vic.page.locator('.meeting').waitFor({ timeout: 20_000 });
+  await vic.page.locator('.meeting').waitFor({ timeout: stretched(20_000) });
   assert.equal(await vic.role(), 'audience');
   await until('Ann sees the name', () => ann.page.locator('.persons.quiet').getByText('Vic').isVisible());
   for (const p of [ann, vic]) await p.leave();

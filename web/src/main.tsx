@@ -14,6 +14,7 @@ if (room) {
   const meeting = new Meeting(readConfig(), room, tenant, token);
   // Tests and the curious look at the meeting here.
   (globalThis as { amphi?: Meeting }).amphi = meeting;
+  meeting.comeBack();
   render(<App meeting={meeting} />, root);
 } else {
   render(<Home />, root);

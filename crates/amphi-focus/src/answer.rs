@@ -64,6 +64,9 @@ pub enum RequestError {
     /// The session belongs to another machine, or the machine is not named.
     #[error("{0}")]
     NotAcceptable(&'static str),
+    /// The meeting that the client was in was ended for everybody.
+    #[error("the meeting has ended")]
+    Ended,
     /// The room could not be joined.
     #[error("the room could not be joined")]
     RoomUnavailable,
@@ -76,6 +79,7 @@ impl RequestError {
             Self::NotAuthorized => (403, "Error".to_owned()),
             // Clients look for `400 invalid-session` behind the first character.
             Self::InvalidSession | Self::NotAcceptable(_) => (400, "Bad request: 400 invalid-session".to_owned()),
+            Self::Ended => (410, self.to_string()),
             Self::BadRequest(_) | Self::RoomUnavailable => (400, format!("Bad request: {self}")),
         }
     }
@@ -95,6 +99,7 @@ impl RequestError {
                 StanzaError::new(ErrorType::Modify, Condition::NotAcceptable).app("session-invalid", ns::FOCUS)
             }
             Self::NotAcceptable(_) => StanzaError::new(ErrorType::Modify, Condition::NotAcceptable),
+            Self::Ended => StanzaError::new(ErrorType::Cancel, Condition::Gone),
             Self::RoomUnavailable => StanzaError::new(ErrorType::Wait, Condition::InternalServerError),
         };
         e.text(self.to_string())

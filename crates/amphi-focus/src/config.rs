@@ -70,6 +70,8 @@ pub struct Limits {
     pub members: usize,
     /// Identities of recent stage members remembered for one conference.
     pub recent_members: usize,
+    /// Meetings that were ended for everybody and are remembered for [`FocusConfig::ended_memory`].
+    pub ended_meetings: usize,
     /// Authenticated sessions; the least recently used goes first.
     pub auth_sessions: usize,
     /// Unused seats that requests from one address may hold in one conference; 0 is no limit.
@@ -94,6 +96,7 @@ impl Default for Limits {
             waiting_requests: 20_000,
             members: 200_000,
             recent_members: 1_024,
+            ended_meetings: 1_000,
             auth_sessions: 50_000,
             seats_per_peer: 50,
             shared_peers: Vec::new(),
@@ -163,6 +166,8 @@ pub struct FocusConfig {
     pub return_hold: Duration,
     /// How long somebody who was on stage is let back there although an audience exists.
     pub stage_memory: Duration,
+    /// How long it is remembered that a meeting was ended for everybody.
+    pub ended_memory: Duration,
 
     /// A conference that nobody joined ends after this time.
     pub initial_timeout: Duration,
@@ -209,6 +214,7 @@ impl FocusConfig {
             seat_timeout: Duration::from_secs(60),
             return_hold: Duration::from_secs(10),
             stage_memory: Duration::from_secs(600),
+            ended_memory: Duration::from_secs(600),
             initial_timeout: Duration::from_secs(15),
             empty_grace: Duration::from_secs(5),
             reply_timeout: Duration::from_secs(15),

@@ -11,6 +11,7 @@ use rand::{RngCore, SeedableRng};
 
 use crate::admission::Why;
 use crate::auth::Auth;
+use crate::ended::Ended;
 use crate::iq::{IqTable, Purpose};
 use crate::media::MediaCore;
 use crate::media::facts::Facts;
@@ -80,6 +81,7 @@ pub(crate) struct Core {
     pub(crate) caps: String,
     /// Live breakout rooms of each main room.
     pub(crate) breakouts: HashMap<BareJid, u32>,
+    pub(crate) ended: Ended,
     rng: StdRng,
     serial: u64,
     /// Rooms that were left while their node was not connected: a resumed stream still has us in them.
@@ -105,6 +107,7 @@ impl Core {
             auth: Auth::new(&config),
             caps: crate::disco::verification(),
             breakouts: HashMap::new(),
+            ended: Ended::default(),
             rng,
             serial: 0,
             unsaid: HashMap::new(),

@@ -418,6 +418,10 @@ impl Focus {
             self.core.reply(w.reply, Err(RequestError::BadRequest("not a conference room")));
             return;
         }
+        if w.request.properties.get("meeting-id").is_some_and(|m| self.core.ended.is_over(m, now)) {
+            self.core.decided(&w, Place::Refused, "the meeting that the client was in has ended", None);
+            return self.core.reply(w.reply, Err(RequestError::Ended));
+        }
         let properties = &mut w.answer.properties;
         properties.insert("authentication", self.core.auth.enabled().to_string());
         if self.core.auth.external() {

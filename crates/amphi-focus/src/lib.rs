@@ -13,6 +13,7 @@ mod conference;
 mod config;
 mod core;
 mod disco;
+mod ended;
 mod focus;
 mod iq;
 mod lifecycle;

@@ -160,6 +160,10 @@ impl Conference {
             return;
         }
         self.end_reason = reason;
+        if matches!(reason, EndReason::RoomGone | EndReason::Operator) {
+            let (memory, most) = (core.config.ended_memory, core.config.limits.ended_meetings);
+            core.ended.remember(&self.meeting_id, now, memory, most);
+        }
         self.media_stop(core, now);
         let linked = self.phase == Phase::Started && self.disconnect_all(core, now);
         self.phase = Phase::Stopping(now + core.config.reply_timeout);

@@ -136,6 +136,34 @@ fn losing_ownership_or_the_room_ends_the_conference() {
 }
 
 #[test]
+fn whoever_was_away_when_a_meeting_was_ended_for_all_hears_that_it_is_over() {
+    let mut w = World::with_first(config(1));
+    let id = w.events.iter().find_map(|e| match e {
+        Event::ConferenceStarted { meeting_id, .. } => Some(meeting_id.clone()),
+        _ => None,
+    });
+    let back = format!(r#""visitors-version":1,"meeting-id":"{}""#, id.unwrap());
+    let during = w.ask_with("m1", None, &back);
+    assert_eq!(w.place(during), "main");
+    w.deliver(&NodeId::Main, "<presence type='unavailable' from='talk@conference.meet.example/focus'/>");
+    let after = w.ask_with("m1", None, &back);
+    assert_eq!(w.answers[&after], Err(RequestError::Ended));
+    assert!(!w.has_conference(), "no new one is made for it");
+    let anew = w.ask("m1");
+    assert_eq!(w.place(anew), "main", "who asks for no meeting in particular gets a new one");
+}
+
+#[test]
+fn whoever_was_away_when_everybody_else_had_left_may_begin_anew() {
+    let mut w = World::with_first(config(1));
+    w.leave("n0");
+    w.pass(s(5));
+    assert_eq!(ended(&w), Some(EndReason::Empty));
+    let id = w.ask_with("m1", None, r#""visitors-version":1,"meeting-id":"gone""#);
+    assert_eq!(w.place(id), "main");
+}
+
+#[test]
 fn a_resumed_main_connection_changes_nothing_and_a_fresh_one_ends_conferences() {
     let mut w = World::with_first(config(1));
     w.handle(Input::Disconnected { node: NodeId::Main });

@@ -15,6 +15,10 @@ pub struct PromotionLimits {
     pub pending: usize,
     /// One-time names given out or in use, per room. Default 1000.
     pub names: usize,
+    /// Visitors at the head of the line that are told their places; those behind them wait without a number. Default 99.
+    pub places: usize,
+    /// Smallest time between two times at which places are told. Default 1 s.
+    pub places_every: Duration,
     /// How long a name may stay unused. Default 60 s.
     pub name_ttl: Duration,
     /// Bytes of a display name shown to moderators; longer ones are cut. Default 200.
@@ -30,6 +34,8 @@ impl Default for PromotionLimits {
         Self {
             pending: 500,
             names: 1000,
+            places: 99,
+            places_every: Duration::from_secs(1),
             name_ttl: Duration::from_secs(60),
             nick_bytes: 200,
             auto_allow: false,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use amphi_stanza::{Condition, FullJid, Stanza, ns};
-use amphi_visitors::wire::{Payload, PromotionRequest, PromotionResponse, VisitorsIq};
+use amphi_visitors::wire::{self, Payload, PromotionRequest, PromotionResponse, Support, VisitorsIq};
 use amphi_visitors::{
     Action, Admission, Applicant, MainConfig, MainLinks, PromotionLimits, Refusal, RoomPolicy, Trust,
 };
@@ -33,12 +33,7 @@ fn request(jid: &str, time: Option<u64>, force: bool) -> PromotionRequest {
 
 fn send(l: &mut MainLinks, now: Instant, host: &str, r: PromotionRequest) -> Vec<Action> {
     let room = amphi_stanza::BareJid::parse(ROOM).unwrap();
-    let iq = amphi_visitors::wire::set(
-        host,
-        "visitors.meet.example",
-        "p",
-        &VisitorsIq::new(room, Payload::PromotionRequest(r)),
-    );
+    let iq = wire::set(host, "visitors.meet.example", "p", &VisitorsIq::new(room, Payload::PromotionRequest(r)));
     l.handle_iq(now, &iq, Trust::Server)
 }
 
@@ -402,4 +397,59 @@ fn demotion_is_delivered_to_the_target_and_the_other_moderators() {
     let e = l.moderator_message(now, &ann.as_moderator(), &text("nobody", "ann")).unwrap_err();
     assert_eq!(e.condition, Condition::ItemNotFound);
     assert!(l.moderator_message(now, &di.as_user(), &text("bo", "di")).is_err());
+}
+
+/// What visitors are told of their places.
+fn places(a: &[Action]) -> Vec<(String, u64)> {
+    let read = |s: &Stanza| match VisitorsIq::parse(s).ok()?.payload {
+        Payload::Places(p) => Some(p.list),
+        _ => None,
+    };
+    stanzas(a).iter().filter_map(read).flatten().collect()
+}
+
+fn place(name: &str, n: u64) -> (String, u64) {
+    (format!("{name}@v1.meet.jitsi/r"), n)
+}
+
+/// Links with one node, which knows the extension or not, and one moderator.
+fn line_of(ours: bool, limits: PromotionLimits) -> (Instant, MainLinks) {
+    let (now, mut l) = (Instant::now(), links_with(MainConfig { promotion: limits, ..MainConfig::default() }));
+    for iq in stanzas(&l.connect_vnode(now, "v1")) {
+        let r = if ours { wire::result_with(&iq, &Support::default()) } else { wire::result(&iq) };
+        l.handle_answer(now, &r);
+    }
+    l.occupant_joined(now, &Person::new("ann").as_moderator(), &presence("a"));
+    (now, l)
+}
+
+fn raise(l: &mut MainLinks, now: Instant, name: &str) -> Vec<Action> {
+    send(l, now, NODE, request(&format!("{name}@v1.meet.jitsi/r"), Some(5), false))
+}
+
+#[test]
+fn those_in_line_hear_their_places_as_the_line_moves_and_not_more_often_than_a_second() {
+    let (now, mut l) = line_of(true, PromotionLimits::default());
+    assert_eq!(places(&raise(&mut l, now, "x")), [place("x", 1)]);
+    assert!(places(&raise(&mut l, now, "y")).is_empty(), "so soon after the first");
+    assert!(places(&raise(&mut l, now, "z")).is_empty());
+    let due = l.poll_timeout().expect("they are owed an answer");
+    assert_eq!(due, now + Duration::from_secs(1));
+    assert_eq!(places(&l.tick(due)), [place("y", 2), place("z", 3)], "the first one has not moved");
+    let ann = Person::new("ann");
+    let later = due + Duration::from_secs(5);
+    let a = l.moderator_message(later, &ann.as_moderator(), &json(true, "x@v1.meet.jitsi/r")).unwrap().unwrap();
+    assert_eq!(places(&a), [place("y", 1), place("z", 2)]);
+    assert!(places(&l.tick(later + Duration::from_secs(5))).is_empty(), "nothing new");
+}
+
+#[test]
+fn places_are_told_to_nodes_that_know_them_and_to_the_head_of_the_line() {
+    let (now, mut l) = line_of(false, PromotionLimits::default());
+    assert!(places(&raise(&mut l, now, "x")).is_empty());
+    let (now, mut l) = line_of(true, PromotionLimits { places: 2, ..PromotionLimits::default() });
+    for name in ["x", "y", "z"] {
+        raise(&mut l, now, name);
+    }
+    assert_eq!(places(&l.tick(now + Duration::from_secs(1))), [place("y", 2)]);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use amphi_stanza::{BareJid, Condition, Jid, Stanza, ns};
 use amphi_visitors::wire::{
-    self, Checkpoint, Line, Payload, PromotionResponse, Settings, SharedFile, Sync, Update, VisitorsIq,
+    self, Checkpoint, Line, Payload, Places, PromotionResponse, Settings, SharedFile, Sync, Update, VisitorsIq,
 };
 use amphi_visitors::{BudgetLimits, RemoteVerdict, Shadow, ShadowAction, ShadowConfig, ShadowRole, VisitorToken};
 use common::*;
@@ -572,4 +572,21 @@ fn disconnect_ends_the_room_at_once_and_is_answered() {
     assert_eq!(destroyed(&a), Some("Conference ended."));
     assert_eq!(shadow_stanzas(&a)[0].ty().unwrap(), "result");
     assert!(destroyed(&s.handle_iq(now, &order(Payload::Disconnect))).is_none(), "once");
+}
+
+#[test]
+fn a_visitor_hears_its_place_in_line_and_nobody_elses() {
+    let (now, mut s) = open();
+    visit(&mut s, now);
+    let room = BareJid::parse(SHADOW).unwrap();
+    let list = vec![("gone@v1.meet.jitsi/x".to_owned(), 1), (VISITOR.to_owned(), 2)];
+    let iq = VisitorsIq::new(room, Payload::Places(Places { list }));
+    let told = |from: &str, s: &mut Shadow| {
+        let a = s.handle_iq(now, &wire::set(from, "v1.meet.jitsi", "vl1/[acme]demo", &iq));
+        shadow_stanzas(&a).into_iter().filter(|s| s.root().name() == "message").collect::<Vec<_>>()
+    };
+    assert!(told("evil.example", &mut s).is_empty());
+    let [m] = &told("visitors.meet.example", &mut s)[..] else { panic!("one message") };
+    assert_eq!((m.attr("to").unwrap().as_ref(), m.attr("from").unwrap().as_ref()), (VISITOR, SHADOW));
+    assert_eq!(json_of(m), serde_json::json!({"type": "visitor-place", "place": 2}));
 }

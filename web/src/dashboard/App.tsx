@@ -1,6 +1,10 @@
 import { useEffect, useState } from 'preact/hooks';
 import { findings, go, isIn, isLive, notice, overview, route, signIn, signInError, signOut } from './state';
-import { BridgesView, BridgeView, CheckView, EventsView, NodesView, NodeView, OverviewView, RoomsView, RoomView } from './views';
+import { BridgesView, BridgeView } from './Bridges';
+import { CheckView, EventsView } from './Log';
+import { NodesView, NodeView } from './Nodes';
+import { OverviewView } from './Overview';
+import { RoomsView, RoomView } from './Rooms';
 
 const VIEWS = [
   { to: '', name: 'Overview' }, { to: 'rooms', name: 'Rooms' }, { to: 'nodes', name: 'Nodes' }, { to: 'bridges', name: 'Bridges' },

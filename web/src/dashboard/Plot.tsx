@@ -1,11 +1,19 @@
+import { signal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import { samples } from './state';
 import type { Sample } from './api';
 
-export interface Line { label: string; color: string; of: (s: Sample) => number | null; fill?: boolean }
+export type Color = 'blue' | 'gold' | 'green' | 'red' | 'violet' | 'cyan' | 'pink' | 'olive';
+export const COLORS: Color[] = ['green', 'blue', 'gold', 'violet', 'red', 'cyan', 'pink', 'olive'];
 
-const AXIS = { stroke: '#7d8aa3', grid: { stroke: '#1c2433', width: 1 }, ticks: { show: false }, font: '11px ui-sans-serif, system-ui, sans-serif' };
+export interface Line { label: string; color: Color; of: (s: Sample) => number | null; fill?: boolean }
+
+const FONT = '11px ui-sans-serif, system-ui, sans-serif';
+/** What a variable of the style sheet is now: a plot is painted and does not follow it by itself. */
+const paint = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const isLight = signal(matchMedia('(prefers-color-scheme: light)').matches);
+matchMedia('(prefers-color-scheme: light)').addEventListener('change', (e) => (isLight.value = e.matches));
 
 /** The last minutes of some figures. */
 export function Plot({ title, unit, lines, format, floor = 1 }: {
@@ -18,6 +26,7 @@ export function Plot({ title, unit, lines, format, floor = 1 }: {
 
   useEffect(() => {
     const el = box.current!;
+    const axis = { stroke: paint('axis'), grid: { stroke: paint('grid'), width: 1 }, ticks: { show: false }, font: FONT };
     const u = new uPlot({
       width: el.clientWidth || 300,
       height: 150,
@@ -26,10 +35,10 @@ export function Plot({ title, unit, lines, format, floor = 1 }: {
       legend: { show: false },
       scales: { y: { range: (_u, _min, max) => [0, Math.max(floor, (max || 0) * 1.15)] } },
       axes: [
-        { ...AXIS, size: 26, space: 70, values: (_u, ts) => ts.map((t) => new Date(t * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })) },
-        { ...AXIS, size: 52, space: 34, values: (_u, vs) => vs.map((v) => format(v)) },
+        { ...axis, size: 26, space: 70, values: (_u, ts) => ts.map((t) => new Date(t * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })) },
+        { ...axis, size: 52, space: 34, values: (_u, vs) => vs.map((v) => format(v)) },
       ],
-      series: [{}, ...lines.map((l) => ({ label: l.label, stroke: l.color, width: 1.75, points: { show: false }, fill: l.fill ? `${l.color}22` : undefined, spanGaps: false }))],
+      series: [{}, ...lines.map((l) => ({ label: l.label, stroke: paint(`c-${l.color}`), width: 1.75, points: { show: false }, fill: l.fill ? `${paint(`c-${l.color}`)}22` : undefined, spanGaps: false }))],
     }, data, el);
     plot.current = u;
     const watch = new ResizeObserver(() => u.setSize({ width: el.clientWidth, height: 150 }));
@@ -38,7 +47,7 @@ export function Plot({ title, unit, lines, format, floor = 1 }: {
       watch.disconnect();
       u.destroy();
     };
-  }, [lines.map((l) => l.label).join()]);
+  }, [lines.map((l) => l.label).join(), isLight.value]);
   useEffect(() => plot.current?.setData(data));
 
   const last = all.at(-1);
@@ -50,7 +59,7 @@ export function Plot({ title, unit, lines, format, floor = 1 }: {
         <span class="legend">
           {lines.map((l) => {
             const v = last ? l.of(last) : null;
-            return <span key={l.label}><i style={{ background: l.color }} />{l.label} <b>{v === null ? '–' : format(v)}</b></span>;
+            return <span key={l.label}><i style={{ background: `var(--c-${l.color})` }} />{l.label} <b>{v === null ? '–' : format(v)}</b></span>;
           })}
           <span class="soft">{unit}</span>
         </span>

@@ -48,20 +48,30 @@ export function Ask({ label, title, text, danger, onYes }: {
   );
 }
 
-/** A table whose rows lead somewhere. */
-export function Table({ head, rows, empty }: {
-  head: string[]; empty: string;
+export const percent = (x: number | null): string => (x === null ? '–' : `${Math.round(x * 100)} %`);
+
+export function Facts({ of }: { of: [string, unknown][] }) {
+  return (
+    <dl class="facts">
+      {of.filter(([, v]) => v !== undefined).map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v === null || v === '' ? '–' : typeof v === 'boolean' ? (v ? 'yes' : 'no') : (v as never)}</dd></div>)}
+    </dl>
+  );
+}
+
+/** A table whose rows lead somewhere; columns of `numbers` are aligned at their ends. */
+export function Table({ head, rows, empty, numbers = [] }: {
+  head: string[]; empty: string; numbers?: number[];
   rows: { key: string; to?: string; cells: ComponentChildren[] }[];
 }) {
   if (!rows.length) return <p class="empty">{empty}</p>;
   return (
     <div class="scroll">
       <table>
-        <thead><tr>{head.map((h) => <th key={h} scope="col">{h}</th>)}</tr></thead>
+        <thead><tr>{head.map((h, i) => <th key={h} scope="col" class={numbers.includes(i) ? 'number' : ''}>{h}</th>)}</tr></thead>
         <tbody>
           {rows.map((r) => (
             <tr key={r.key} class={r.to ? 'leads' : ''} onClick={(e) => r.to && !(e.target as Element).closest('button, a, dialog') && go(r.to)}>
-              {r.cells.map((c, i) => <td key={i}>{i === 0 && r.to ? <a href={`#/${r.to}`}>{c}</a> : c}</td>)}
+              {r.cells.map((c, i) => <td key={i} class={numbers.includes(i) ? 'number' : ''}>{i === 0 && r.to ? <a href={`#/${r.to}`}>{c}</a> : c}</td>)}
             </tr>
           ))}
         </tbody>
@@ -92,8 +102,8 @@ export function Events({ list, empty }: { list: Entry[]; empty: string }) {
   );
 }
 
-/** Loads something, again every two seconds. */
-export function useLoaded<T>(load: () => Promise<T>, of: string): { value: T | null; error: string } {
+/** Loads something, again every two seconds. `keeps`: what was there is shown until the next is. */
+export function useLoaded<T>(load: () => Promise<T>, of: string, keeps = false): { value: T | null; error: string } {
   const [state, set] = useState<{ of: string; value: T | null; error: string }>({ of, value: null, error: '' });
   useEffect(() => {
     let alive = true;
@@ -110,5 +120,5 @@ export function useLoaded<T>(load: () => Promise<T>, of: string): { value: T | n
       clearInterval(timer);
     };
   }, [of]);
-  return state.of === of ? state : { value: null, error: '' };
+  return state.of === of || (keeps && state.value) ? state : { value: null, error: '' };
 }

@@ -2,7 +2,7 @@
 
 import { signal } from '@preact/signals';
 import { ask, follow, hasToken, Refused, setToken } from './api';
-import type { Bridge, Entry, Finding, Node, Overview, Room, Sample } from './api';
+import type { Bridge, Entry, Finding, Node, Overview, Sample } from './api';
 
 export const isIn = signal(false);
 export const signInError = signal('');
@@ -10,7 +10,6 @@ export const isLive = signal(false);
 export const overview = signal<Overview | null>(null);
 export const nodes = signal<Node[]>([]);
 export const bridges = signal<Bridge[]>([]);
-export const rooms = signal<{ total: number; rooms: Room[] }>({ total: 0, rooms: [] });
 export const events = signal<Entry[]>([]);
 export const samples = signal<Sample[]>([]);
 export const findings = signal<Finding[] | null>(null);
@@ -37,14 +36,13 @@ export function tell(text: string, bad = false): void {
 
 export async function refresh(): Promise<void> {
   const o = await ask<Overview>('/overview');
-  const [n, b, r, c] = await Promise.all([
+  const [n, b, c] = await Promise.all([
     ask<{ nodes: Node[] }>('/nodes'), ask<{ bridges: Bridge[] }>('/bridges'),
-    ask<{ total: number; rooms: Room[] }>('/rooms?limit=200'), ask<{ findings: Finding[] }>('/check'),
+    ask<{ findings: Finding[] }>('/check'),
   ]);
   overview.value = o;
   nodes.value = n.nodes;
   bridges.value = b.bridges;
-  rooms.value = r;
   findings.value = c.findings;
 }
 

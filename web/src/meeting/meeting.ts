@@ -1,61 +1,45 @@
 // A person's way through a meeting: asking, waiting, the stage, the audience, moving between them, reconnecting. Holds the
-// stream, the room and the media session, and writes `MeetingState`.
+// stream and the room, and writes `MeetingState` with the parts beside it: chat, hands, media, the foyer.
 
-import { effect } from '@preact/signals';
 import { type Config, roomNode } from '../config';
-import { LocalMedia, remember, remembered } from '../media/devices';
-import { readOffer } from '../media/jingle';
-import { MediaSession } from '../media/session';
-import { type Totals, collect, quality } from '../media/stats';
 import type { View } from '../media/constraints';
+import { LocalMedia, remember } from '../media/devices';
 import { nickOf } from '../xmpp/jid';
-import * as ns from '../xmpp/ns';
-import type { JoinRefusal, Occupant, Own, SourceState } from '../xmpp/presence';
-import { type Admission, RequestError, ask, pause } from '../xmpp/request';
+import type { JoinRefusal, Occupant, Own } from '../xmpp/presence';
+import { type Admission, RequestError, pause } from '../xmpp/request';
 import { JoinError, Room } from '../xmpp/room';
-import { StompClient } from '../xmpp/stomp';
 import { Stream } from '../xmpp/stream';
-import { attr, x } from '../xmpp/xml';
-import { AudioSinks } from './audio';
+import { Chat } from './chat';
+import { Doorway, type Entry, Overtaken, machineUid, wordsOf } from './entry';
+import { Foyer } from './foyer';
+import { Hands } from './hands';
+import { Media } from './media';
+import { Moderation } from './moderation';
+import { forgetSeat, keepSeat, seatOf } from './seat';
 import { MeetingState, type Phase } from './state';
 
-interface Entry {
-  /** Wants a seat in the audience. */
-  visitor?: boolean;
-  /** Was invited on stage. */
-  invited?: { username: string; focusJid?: string };
-  /** Joins from within the meeting, which stays on the screen. */
-  within?: string;
-}
-
-/** A way into the meeting that was overtaken by another. */
-class Overtaken extends Error {}
-
-const HISTORY = 500;
-const INVITATION_MS = 45_000;
 const FOCUS_PATIENCE = 2_000;
+/** Most time over which a crowd whose node is lost comes back. */
+const SPREAD = 1_500;
 
 export class Meeting {
   readonly state = new MeetingState();
   readonly local = new LocalMedia();
+  readonly moderation: Moderation;
+  private readonly chat: Chat;
+  private readonly hands: Hands;
+  private readonly media: Media;
+  private readonly foyer: Foyer;
+  private readonly doorway: Doorway;
   private stream?: Stream;
   private room?: Room;
-  private session?: MediaSession;
-  private queue?: StompClient;
-  private list?: StompClient;
-  private sinks = new AudioSinks();
   private generation = 0;
   private abort?: AbortController;
   private password?: string;
-  private sessionId?: string;
   private nextNotice = 1;
-  private statsTimer?: ReturnType<typeof setInterval>;
-  private totals?: Totals;
-  private view?: View;
   private retries = 0;
   private meetingId = '';
-  private tracksDirty?: Promise<void>;
-  private announced = false;
+  private vnode?: string;
 
   constructor(
     private readonly config: Config,
@@ -63,17 +47,22 @@ export class Meeting {
     private readonly tenant: string,
     private readonly token?: string,
   ) {
-    effect(() => {
-      const { microphone, isMicOn, camera, screen } = this.local;
-      void [microphone.value, isMicOn.value, camera.value, screen.value];
-      void this.syncTracks();
+    const { state, local } = this;
+    const tell = (words: string, tone?: 'plain' | 'good' | 'bad') => this.tell(words, tone);
+    this.chat = new Chat(state);
+    this.hands = new Hands(state, tell);
+    this.media = new Media(state, local, config, tell);
+    this.foyer = new Foyer(state, config.ws, token);
+    this.moderation = new Moderation(state, () => this.room, tell);
+    this.doorway = new Doorway({ config, roomJid: this.roomJid, roomName, tenant, token });
+    addEventListener('pagehide', () => {
+      this.rememberSeat();
+      this.stream?.close();
     });
-    effect(() => this.sinks.setDevice(this.local.chosen.value.audiooutput));
-    effect(() => this.sinks.set(this.state.tracks.value));
-    this.sinks.onBlocked = () => this.tell('Click anywhere to hear the meeting.');
-    addEventListener('pointerdown', () => this.sinks.resume());
-    addEventListener('pagehide', () => this.stream?.close());
-    addEventListener('visibilitychange', () => this.view && this.show(this.view));
+    // A page that the browser kept and shows again has lost its stream.
+    addEventListener('pageshow', (e) => e.persisted && location.reload());
+    addEventListener('offline', () => (state.isOffline.value = true));
+    addEventListener('online', () => (state.isOffline.value = false));
   }
 
   get roomJid(): string {
@@ -95,13 +84,40 @@ export class Meeting {
     void this.enter({ visitor: asVisitor });
   }
 
+  /** Comes back to the seat that was left by reloading the page, if there was one. */
+  comeBack(): void {
+    const seat = seatOf(this.roomName);
+    forgetSeat();
+    if (!seat) return;
+    this.state.myName.value = seat.name;
+    this.password = seat.password;
+    void this.enter({ visitor: seat.isAudience, hand: seat.hand });
+    if (seat.isAudience) return;
+    if (seat.microphone) void this.local.setMicrophone(true);
+    if (seat.camera) void this.local.setCamera(true);
+  }
+
+  private rememberSeat(): void {
+    const { state: s, local } = this;
+    const { kind } = s.phase.peek();
+    if (kind !== 'meeting' && kind !== 'joining' && kind !== 'waiting') return;
+    keepSeat({
+      room: this.roomName,
+      name: s.myName.peek(),
+      isAudience: kind === 'waiting' || s.role.peek() === 'audience',
+      microphone: local.isMicOn.peek(),
+      camera: local.isCameraOn.peek(),
+      hand: s.myHand.peek() > 0,
+      password: this.password,
+    });
+  }
+
   retryWithPassword(password: string): void {
     this.password = password;
     void this.enter({});
   }
 
   leave(): void {
-    this.close();
     this.local.stop();
     this.end({ title: 'You left the meeting', words: '', canReturn: true });
   }
@@ -117,41 +133,41 @@ export class Meeting {
     this.state.phase.value = { kind: 'ended', ...how };
   }
 
+  /** The host has ended the meeting for everybody. */
+  private over(words = ''): void {
+    this.local.stop();
+    this.end({ title: 'The meeting has ended', words, canReturn: false });
+  }
+
   private close(): void {
     this.generation++;
     this.abort?.abort();
-    this.queue?.close();
-    this.list?.close();
-    this.queue = this.list = undefined;
-    this.dropSession();
+    this.foyer.close();
+    this.media.detach();
     this.room?.leave();
     this.room = undefined;
+    this.meetingId = '';
     const { stream } = this;
     this.stream = undefined;
     stream?.clear();
     stream?.close();
-    const s = this.state;
-    s.link.value = 'good';
-    s.people.value = new Map();
-    s.me.value = null;
-    s.hands.value = [];
-    s.audienceNames.value = new Map();
-    s.myHand.value = 0;
-    s.speaker.value = null;
-    s.pinned.value = null;
+    this.state.clearRoom();
   }
 
-  private async enter(entry: Entry): Promise<void> {
+  private async enter(entry: Entry, given?: Admission): Promise<void> {
     this.close();
-    const mine = ++this.generation;
+    const mine = this.generation;
     const abort = (this.abort = new AbortController());
     const alive = () => {
       if (mine !== this.generation) throw new Overtaken();
     };
-    if (entry.within) this.state.transition.value = entry.within;
-    else this.state.phase.value = { kind: 'joining', words: 'Joining the meeting' };
+    const say = (words: string) => {
+      if (entry.within) this.state.transition.value = words;
+      else this.state.phase.value = { kind: 'joining', words };
+    };
+    say(entry.within ?? 'Joining the meeting');
     try {
-      const place = entry.invited ? undefined : await this.admission(entry, alive, abort.signal);
+      const place = given ?? (entry.invited ? undefined : await this.doorway.enter(entry, alive, abort.signal, say));
       if (place && !place.live) return this.wait(entry);
       alive();
       await this.arrive(place, entry, alive);
@@ -162,40 +178,6 @@ export class Meeting {
     } catch (error) {
       if (error instanceof Overtaken || mine !== this.generation || abort.signal.aborted) return;
       this.failed(error, entry);
-    }
-  }
-
-  /** Asks until the focus is ready. */
-  private async admission(entry: Entry, alive: () => void, signal: AbortSignal): Promise<Admission> {
-    for (let attempt = 0; ; attempt++) {
-      let answer: Admission | undefined;
-      try {
-        answer = await ask(
-          this.config,
-          {
-            room: this.roomJid,
-            roomName: this.roomName,
-            machineUid: machineUid(),
-            token: this.token,
-            visitor: entry.visitor,
-            sessionId: this.sessionId,
-          },
-          this.tenant,
-          signal,
-        );
-      } catch (error) {
-        alive();
-        if (error instanceof RequestError && error.kind === 'session' && this.sessionId) this.sessionId = undefined;
-        else if (!(error instanceof RequestError && error.kind === 'unreachable') || attempt >= 8) throw error;
-      }
-      alive();
-      if (answer) {
-        this.sessionId = answer.sessionId ?? this.sessionId;
-        if (answer.ready || !answer.live) return answer;
-      }
-      if (!entry.within) this.state.phase.value = { kind: 'joining', words: 'The server is busy; you are in line' };
-      await new Promise((resolve) => setTimeout(resolve, pause(attempt)));
-      alive();
     }
   }
 
@@ -210,6 +192,7 @@ export class Meeting {
     const path = this.tenant ? `/${encodeURIComponent(this.tenant)}` : '';
     const stream = new Stream({ url: `${this.config.ws}${path}/xmpp-websocket?${query}`, domain });
     this.stream = stream;
+    this.vnode = vnode;
     // What is told before the room is known: the services, and the room's metadata.
     const early: Element[] = [];
     const stopListening = stream.on('stanza', (s) => void early.push(s));
@@ -220,12 +203,11 @@ export class Meeting {
     const own: Own = { name: this.state.myName.peek(), hand: 0, sources: {}, codecs: this.config.codecs };
     const room = new Room(stream, jid, nickOf(stream.jid), own, machineUid());
     this.room = room;
-    this.announced = false;
     const focus = entry.invited ? entry.invited.focusJid : place?.focusJid;
     if (focus) room.focusJids.add(focus.split('/')[0] ?? focus);
     this.state.role.value = vnode ? 'audience' : 'stage';
     if (vnode) this.local.stop();
-    this.listen(stream, room);
+    this.listen(stream, room, entry);
     early.forEach((s) => stream.emit('stanza', s));
     const services = room.discover(domain).catch(() => undefined);
     const me = await this.joinRoom(room);
@@ -233,7 +215,8 @@ export class Meeting {
     this.state.me.value = me;
     await services;
     alive();
-    this.watchState();
+    this.watchFoyer();
+    if (entry.hand) this.hands.set(room, true);
   }
 
   private async joinRoom(room: Room): Promise<Occupant> {
@@ -251,6 +234,7 @@ export class Meeting {
   private failed(error: unknown, entry: Entry): void {
     this.close();
     if (error instanceof JoinError) return this.refused(error.refusal, entry);
+    if (error instanceof RequestError && error.kind === 'ended') return this.over();
     if (error instanceof RequestError && error.kind !== 'unreachable') {
       return this.end({ title: error.kind === 'login' ? 'A login is needed' : 'You cannot join', words: error.message, canReturn: true });
     }
@@ -268,7 +252,6 @@ export class Meeting {
   }
 
   private refused(refusal: JoinRefusal, entry: Entry): void {
-    const end = (title: string, words = '') => this.end({ title, words, canReturn: true });
     switch (refusal.kind) {
       case 'password':
         this.state.transition.value = null;
@@ -276,24 +259,14 @@ export class Meeting {
         return;
       case 'full':
         if (!entry.visitor) return void this.enter({ ...entry, invited: undefined, visitor: true });
-        return end('The meeting is full', 'Every seat is taken. Try again in a moment.');
-      case 'members-only':
-        return end('Members only', 'The host admits known people only. Ask for an invitation.');
-      case 'name':
-        return end('A name is needed', 'The host wants everybody to have a name.');
+        break;
       case 'nobody-on-stage':
         return this.wait(entry);
       case 'promotion-refused':
         return void this.enter({ visitor: true, within: 'Back to the audience' });
-      case 'no-visitors':
-        return end('No audience', 'This meeting takes no audience now.');
-      case 'login':
-        return end('A login is needed', 'This meeting is for people with an account.');
-      case 'again':
-        return end('The meeting is not open', 'The host has not opened it yet.');
-      case 'refused':
-        return end('You cannot join', refusal.words);
     }
+    const [title, words] = wordsOf(refusal) ?? ['You cannot join', ''];
+    this.end({ title, words, canReturn: true });
   }
 
   /** Waits until the meeting is live (spec/client.md 15.1). */
@@ -303,25 +276,18 @@ export class Meeting {
     this.state.transition.value = null;
     this.state.phase.value = { kind: 'waiting', returning: false };
     const mine = this.generation;
-    const enter = () => mine === this.generation && void this.enter({ ...entry, within: undefined });
-    const destination = `/secured/conference/visitor/topic.${this.roomJid}`;
-    this.queue = new StompClient(`${this.config.ws}/visitor/websocket`, {
-      [destination]: (body) => {
-        const b = body as { status?: string; randomDelayMs?: number };
-        if (b.status !== 'live' || mine !== this.generation) return;
-        this.state.phase.value = { kind: 'waiting', returning: true };
-        setTimeout(enter, Math.random() * Math.max(0, b.randomDelayMs ?? 0));
-      },
-    }, this.token);
+    this.foyer.wait(this.roomJid, () => mine === this.generation && void this.enter({ ...entry, within: undefined }));
   }
 
-  // ---- what the room tells ------------------------------------------------------------------------------------------------
+  // ---- being there --------------------------------------------------------------------------------------------------------
 
-  private listen(stream: Stream, room: Room): void {
+  private listen(stream: Stream, room: Room, entry: Entry): void {
     const s = this.state;
     stream.on('broken', () => (s.link.value = 'broken'));
     stream.on('resumed', () => (s.link.value = 'good'));
-    stream.on('lost', () => void this.enter({ visitor: s.role.peek() === 'audience', within: 'Connection lost. Reconnecting' }));
+    stream.on('lost', () => this.again('Connection lost. Reconnecting'));
+    stream.on('unanswered', () => void this.lookForAnotherNode(stream));
+    this.media.attach(room);
     room.on('occupant', (o, before) => {
       s.people.value = new Map(s.people.peek()).set(o.id, o);
       if (o.id === room.nick) {
@@ -330,7 +296,7 @@ export class Meeting {
         if (before && before.role !== 'moderator' && o.role === 'moderator' && s.people.peek().size > 1) {
           this.tell('You are a moderator now.', 'good');
         }
-        this.watchState();
+        this.watchFoyer();
       }
       if (o.hand && o.hand !== before?.hand && o.id !== room.nick) this.tell(`${o.name || 'Guest'} raised a hand.`);
     });
@@ -340,7 +306,6 @@ export class Meeting {
       s.people.value = people;
       if (s.pinned.peek()?.startsWith(`${o.id}-`)) s.pinned.value = null;
       if (s.speaker.peek() === o.id) s.speaker.value = null;
-      if (this.session?.slots.forget(o.id)) this.refreshTracks();
     });
     room.on('properties', (p) => {
       if (p['visitor-count'] !== undefined) s.audience.value = Number(p['visitor-count']) || 0;
@@ -350,41 +315,27 @@ export class Meeting {
       s.isLocked.value = info.isLocked;
       s.createdAt.value = info.createdAt;
       s.visitorsEnabled.value = info.visitorsEnabled;
+      if (entry.meeting && info.meetingId && entry.meeting !== info.meetingId) this.tell('This is a new meeting: the one before has ended, or the server was restarted.');
+      entry.meeting = undefined;
       this.meetingId = info.meetingId;
-      this.watchState();
+      this.watchFoyer();
     });
     room.on('notice', (words) => this.tell(words, 'bad'));
-    room.on('chat', (m) => {
-      if (m.isHistory && s.lines.peek().some((l) => l.id === m.id && l.body === m.body)) return;
-      const isMine = m.from === room.nick && !m.isPrivate;
-      const author = isMine ? s.myName.peek() || 'You' : (m.name ?? s.nameOf(m.from));
-      s.lines.value = [...s.lines.peek(), { ...m, author, isMine }].slice(-HISTORY);
-      if (!isMine && !m.isHistory) s.unread.value++;
-    });
-    room.on('json', (value, from) => this.handleJson(value, from));
-    room.on('promotion', (p) => {
-      if (p.allowed && p.username) {
-        s.invitation.value = { username: p.username, focusJid: p.focusJid, until: Date.now() + INVITATION_MS };
-      } else {
-        this.setHand(false);
-        this.tell('The host cannot take you on stage now.');
-      }
-    });
+    room.on('chat', (m) => this.chat.hear(room, m));
+    room.on('json', (value, from) => this.handleJson(room, value, from));
+    room.on('promotion', (p) => this.hands.decided(room, p));
     room.on('kicked', (actor, reason) => {
       const who = actor ? s.nameOf(actor) : 'the host';
       this.local.stop();
       this.end({ title: 'You were removed', words: reason || `${who} removed you from the meeting.`, canReturn: true });
     });
-    room.on('destroyed', (reason) => {
-      this.local.stop();
-      this.end({ title: 'The meeting has ended', words: reason === this.roomJid ? '' : reason, canReturn: false });
-    });
+    room.on('destroyed', (reason) => this.over(reason === this.roomJid ? '' : reason));
     room.on('focusGone', () => {
       // It may come back, or the end of the meeting may be on its way.
       const mine = this.generation;
       const back = () => {
         if (mine !== this.generation || room.occupants.has('focus')) return;
-        void this.enter({ visitor: s.role.peek() === 'audience', within: 'The meeting moves. Reconnecting' });
+        this.again('The meeting moves. Reconnecting');
       };
       setTimeout(back, FOCUS_PATIENCE * (1 + Math.random()));
     });
@@ -396,209 +347,78 @@ export class Meeting {
       const what = { audio: 'muted you', video: 'turned your camera off', desktop: 'ended your screen share' }[kind];
       this.tell(`${who} ${what}.`);
     });
-    room.on('jingle', (iq, jingle) => void this.handleJingle(room, stream, iq, jingle));
   }
 
-  private handleJson(value: Record<string, unknown>, from: string): void {
+  /** Comes in again, to the same role and with what was asked for. */
+  private again(words: string, given?: Admission): void {
+    const s = this.state;
+    const isAudience = s.role.peek() === 'audience';
+    const hand = isAudience && s.myHand.peek() > 0;
+    void this.enter({ visitor: isAudience, within: words, hand, meeting: this.meetingId || undefined }, given);
+  }
+
+  /** A node of the audience does not answer: perhaps the focus knows a better one. A crowd asks one after another. */
+  private async lookForAnotherNode(stream: Stream): Promise<void> {
+    const { vnode } = this;
+    const mine = this.generation;
+    if (!vnode || this.isLooking) return;
+    this.isLooking = true;
+    try {
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * SPREAD));
+      const isNeeded = () => mine === this.generation && this.stream === stream && stream.isBroken;
+      if (!isNeeded()) return;
+      const place = await this.doorway.ask({ visitor: true }).catch(() => undefined);
+      if (place?.ready && place.vnode !== vnode && isNeeded()) this.again('Moving to another node', place);
+    } finally {
+      this.isLooking = false;
+    }
+  }
+
+  private isLooking = false;
+
+  private handleJson(room: Room, value: Record<string, unknown>, from: string): void {
     const s = this.state;
     if (value.type === 'room_metadata') {
-      s.isLive.value = this.room?.live ?? true;
-      return this.watchState();
+      s.isLive.value = room.live ?? true;
+      return this.watchFoyer();
     }
     if (value.type === 'system_chat_message' && typeof value.message === 'string') {
-      s.lines.value = [
-        ...s.lines.peek(),
-        { id: `system-${Date.now()}`, from: '', author: String(value.displayName ?? 'System'), body: value.message, isVisitor: false, isPrivate: false, isMine: false, isHistory: false, replyTo: '', at: Date.now() },
-      ].slice(-HISTORY);
-      s.unread.value++;
+      return this.chat.announce(value.message, String(value.displayName ?? 'System'));
+    }
+    if (value.type === 'visitor-place' && from === '') {
+      if (s.myHand.peek()) s.myPlace.value = Number(value.place) || 0;
       return;
     }
     if (value.type !== 'visitors') return;
     if (value.action === 'promotion-request' && from === 'service' && typeof value.from === 'string') {
-      const id = value.from;
-      const rest = s.hands.peek().filter((h) => h.id !== id);
-      if (value.on === false) s.hands.value = rest;
-      else {
-        const before = s.hands.peek().find((h) => h.id === id);
-        const name = typeof value.nick === 'string' && value.nick ? value.nick : 'Guest';
-        if (before) return;
-        s.hands.value = [...rest, { id, name, at: Date.now() }];
-        this.tell(`${name} asks to come on stage.`);
-      }
+      this.hands.asked(value);
     } else if (value.action === 'promotion-response') {
-      const ids = Array.isArray(value.ids) ? value.ids : [value.id];
-      s.hands.value = s.hands.peek().filter((h) => !ids.includes(h.id));
-    } else if (value.action === 'demote-request' && from === 'service' && value.id === this.room?.nick) {
+      this.hands.answered(Array.isArray(value.ids) ? value.ids : [value.id]);
+    } else if (value.action === 'demote-request' && from === 'service' && value.id === room.nick) {
       this.tell('The host moved you to the audience.');
       this.local.stop();
-      void this.enter({ visitor: true, within: 'Moving to the audience' });
+      void this.enter({ visitor: true, within: 'Moving to the audience', meeting: this.meetingId || undefined });
     }
   }
 
-  /** Moderators see how many wait, and who is in the audience. */
-  private watchState(): void {
-    const s = this.state;
-    const isModerator = s.isModerator.peek() && s.role.peek() === 'stage';
-    const wantsQueue = isModerator && s.isLive.peek() === false;
-    if (wantsQueue && !this.queue) {
-      this.queue = new StompClient(`${this.config.ws}/visitor/websocket`, {
-        [`/secured/conference/state/topic.${this.roomJid}`]: (body) => {
-          s.waiting.value = Number((body as { visitorsWaiting?: unknown }).visitorsWaiting) || 0;
-        },
-      }, this.token);
-    } else if (!wantsQueue && this.queue) {
-      this.queue.close();
-      this.queue = undefined;
-      s.waiting.value = 0;
-    }
-    if (!isModerator || this.list || !this.meetingId || !this.room) return;
-    const change = (entries: unknown) => {
-      const names = new Map(s.audienceNames.peek());
-      for (const e of Array.isArray(entries) ? (entries as { r?: string; n?: string; s?: string }[]) : []) {
-        if (!e.r) continue;
-        if (e.s === 'l') names.delete(e.r);
-        else names.set(e.r, e.n || 'Guest');
-      }
-      s.audienceNames.value = names;
-    };
-    this.list = new StompClient(`${this.config.ws}/visitors-list/websocket`, {
-      // Changes first, so that none is missed before the whole list.
-      [`/secured/conference/visitors-list/topic/${this.meetingId}`]: change,
-      [`/secured/conference/visitors-list/queue/${this.meetingId}/${this.room.nick}`]: change,
-    }, this.token);
-  }
-
-  // ---- media ------------------------------------------------------------------------------------------------------------
-
-  private async handleJingle(room: Room, stream: Stream, iq: Element, jingle: Element): Promise<void> {
-    const sid = attr(jingle, 'sid');
-    const action = attr(jingle, 'action');
-    if (action === 'session-initiate') {
-      let offer;
-      try {
-        offer = readOffer(jingle);
-      } catch (error) {
-        console.warn(error);
-        return stream.refuse(iq, 'bad-request', 'modify');
-      }
-      stream.reply(iq);
-      this.dropSession();
-      const session = new MediaSession({
-        offer,
-        id: room.nick,
-        responder: stream.jid,
-        isSending: this.state.role.peek() === 'stage',
-        local: this.local,
-        codecs: this.config.codecs,
-        iceServers: room.turn,
-        send: (element) => stream.iq('set', `${room.jid}/focus`, element),
-      });
-      this.session = session;
-      this.watchSession(session);
-      try {
-        await session.accept();
-        if (this.session !== session) return;
-        this.announced = true;
-        this.announceSources();
-        if (this.view) this.show(this.view);
-      } catch (error) {
-        if (this.session !== session) return;
-        console.error(error);
-        this.state.media.value = 'broken';
-        this.tell('Sound and pictures could not be set up.', 'bad');
-      }
-      return;
-    }
-    if (!this.session || !sid) {
-      return stream.refuse(iq, 'item-not-found', 'cancel', x('unknown-session', { xmlns: ns.JINGLE_ERRORS }));
-    }
-    stream.reply(iq);
-    if (action === 'session-terminate') this.dropSession();
-  }
-
-  private watchSession(session: MediaSession): void {
-    const s = this.state;
-    s.media.value = 'connecting';
-    session.on('state', (state) => {
-      s.media.value = state === 'connected' ? 'connected' : state === 'failed' || state === 'disconnected' ? 'broken' : s.media.peek();
-    });
-    session.on('tracks', () => this.refreshTracks());
-    session.on('speaker', (id) => (s.speaker.value = id || null));
-    session.on('forwarded', (names) => (s.forwarded.value = new Set(names)));
-    session.on('connectivity', (id, active) => {
-      const poor = new Set(s.poor.peek());
-      if (active) poor.delete(id);
-      else poor.add(id);
-      s.poor.value = poor;
-    });
-    session.on('failed', (words) => this.tell(words, 'bad'));
-    let beat = 0;
-    this.statsTimer = setInterval(() => {
-      void collect(session.pc, this.totals).then(({ figures, totals }) => {
-        if (this.session !== session) return;
-        this.totals = totals;
-        const q = quality(figures);
-        s.quality.value = q;
-        if (++beat % 5 !== 0) return;
-        session.sendStats({
-          bitrate: { upload: figures.bitrateUp, download: figures.bitrateDown },
-          packetLoss: { total: Math.round(figures.lossDown * 100), upload: Math.round(figures.lossUp * 100), download: Math.round(figures.lossDown * 100) },
-          connectionQuality: q,
-          jvbRTT: figures.rttMs,
-        });
-      });
-    }, 2000);
-  }
-
-  private dropSession(): void {
-    clearInterval(this.statsTimer);
-    this.session?.close();
-    this.session = undefined;
-    this.totals = undefined;
-    this.state.media.value = 'none';
-    this.state.quality.value = null;
-    this.state.tracks.value = [];
-    this.state.forwarded.value = null;
-    this.state.poor.value = new Set();
-  }
-
-  private refreshTracks(): void {
-    this.state.tracks.value = this.session?.tracks ?? [];
-  }
-
-  private async syncTracks(): Promise<void> {
-    this.announceSources();
-    // One change at a time: the next one takes what is there then.
-    const { session } = this;
-    if (!session) return;
-    this.tracksDirty = (this.tracksDirty ?? Promise.resolve()).then(() => session.syncTracks()).catch((e) => console.error(e));
-    await this.tracksDirty;
-  }
-
-  /** Presence says which sources there are and whether they are muted. */
-  private announceSources(): void {
-    const { room, local } = this;
-    if (!room || this.state.role.peek() !== 'stage' || !this.announced) return;
-    const id = room.nick;
-    const sources: Record<string, SourceState> = {
-      [`${id}-a0`]: { muted: !local.isMicOn.peek(), videoType: 'camera' },
-      [`${id}-v0`]: { muted: !local.isCameraOn.peek(), videoType: 'camera' },
-    };
-    if (local.isSharing.peek() || `${id}-v1` in room.own.sources) {
-      sources[`${id}-v1`] = { muted: !local.isSharing.peek(), videoType: 'desktop' };
-    }
-    if (JSON.stringify(sources) !== JSON.stringify(room.own.sources)) room.update({ sources });
+  private watchFoyer(): void {
+    if (!this.room) return;
+    this.foyer.watch({ roomJid: this.roomJid, meetingId: this.meetingId, nick: this.room.nick });
   }
 
   /** Tells the bridge what is shown. */
   show(view: View): void {
-    this.view = view;
-    this.session?.show({ ...view, isHidden: view.isHidden || document.visibilityState === 'hidden' });
+    this.media.show(view);
   }
 
   /** For tests: the connection with the bridge. */
   get peerConnection(): RTCPeerConnection | undefined {
-    return this.session?.pc;
+    return this.media.peerConnection;
+  }
+
+  /** For tests: the visitor node that this one is on. */
+  get node(): string | undefined {
+    return this.vnode;
   }
 
   /** For tests: breaks the socket as a lost network does. */
@@ -609,15 +429,7 @@ export class Meeting {
   // ---- what people do ---------------------------------------------------------------------------------------------------
 
   say(body: string, to?: { jid: string; name: string }): void {
-    const text = body.trim();
-    const { room } = this;
-    if (!text || !room) return;
-    if (!to) return room.say(text);
-    const id = room.whisper(to.jid, text);
-    this.state.lines.value = [
-      ...this.state.lines.peek(),
-      { id, from: room.nick, author: this.state.myName.peek() || 'You', body: text, isVisitor: false, isPrivate: true, isMine: true, to: to.name, isHistory: false, replyTo: to.jid, at: Date.now() },
-    ].slice(-HISTORY);
+    if (this.room) this.chat.say(this.room, body, to);
   }
 
   addressOf(id: string): string {
@@ -625,15 +437,13 @@ export class Meeting {
   }
 
   setHand(up: boolean): void {
-    const at = up ? Date.now() : 0;
-    this.state.myHand.value = at;
-    this.room?.update({ hand: at });
+    this.hands.set(this.room, up);
   }
 
   acceptInvitation(): void {
     const invitation = this.state.invitation.peek();
     this.state.invitation.value = null;
-    if (invitation) void this.enter({ invited: invitation, within: 'Coming on stage' });
+    if (invitation) void this.enter({ invited: invitation, within: 'Coming on stage', meeting: this.meetingId || undefined });
   }
 
   declineInvitation(): void {
@@ -644,46 +454,12 @@ export class Meeting {
   /** Steps down by one's own choice. */
   stepDown(): void {
     this.local.stop();
-    void this.enter({ visitor: true, within: 'Moving to the audience' });
-  }
-
-  answerHands(ids: string[], approved: boolean): void {
-    this.room?.answerHands(ids, approved);
-    this.state.hands.value = this.state.hands.peek().filter((h) => !ids.includes(h.id));
-  }
-
-  demote(id: string): void {
-    this.room?.demote(id);
-  }
-
-  mute(id: string, kind: 'audio' | 'video' | 'desktop'): void {
-    this.attempt(this.room?.mute(id, kind), 'This did not work');
-  }
-
-  kick(id: string): void {
-    this.attempt(this.room?.kick(id, 'The host removed you from the meeting.'), 'They could not be removed');
-  }
-
-  makeModerator(id: string): void {
-    const o = this.state.people.peek().get(id);
-    if (o) this.attempt(this.room?.grantModerator(o), 'They could not be made a moderator');
-  }
-
-  setLive(live: boolean): void {
-    this.room?.setLive(live);
+    void this.enter({ visitor: true, within: 'Moving to the audience', meeting: this.meetingId || undefined });
   }
 
   setPassword(password: string): void {
     this.password = password || undefined;
-    this.attempt(this.room?.setPassword(password), 'The password could not be set');
-  }
-
-  endForAll(): void {
-    this.attempt(this.room?.end(), 'The meeting could not be ended');
-  }
-
-  private attempt(what: Promise<unknown> | undefined, words: string): void {
-    what?.catch((error: Error) => this.tell(`${words} (${error.message}).`, 'bad'));
+    this.moderation.setPassword(password);
   }
 
   tell(words: string, tone: 'plain' | 'good' | 'bad' = 'plain'): void {
@@ -697,14 +473,4 @@ export class Meeting {
   dismiss(id: number): void {
     this.state.notices.value = this.state.notices.peek().filter((n) => n.id !== id);
   }
-}
-
-/** An identifier of this browser, as the conference request wants it. */
-function machineUid(): string {
-  let uid = remembered('machine');
-  if (!/^[0-9a-f]{32}$/.test(uid)) {
-    uid = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
-    remember('machine', uid);
-  }
-  return uid;
 }

@@ -64,6 +64,8 @@ export class MeetingState {
   /** A change within the meeting that takes a moment: coming on stage, reconnecting. */
   readonly transition = signal<string | null>(null);
   readonly link = signal<'good' | 'broken'>('good');
+  /** This machine has no network at all. */
+  readonly isOffline = signal(false);
   readonly media = signal<'none' | 'connecting' | 'connected' | 'broken'>('none');
   readonly me = signal<Occupant | null>(null);
   readonly myName = signal('');
@@ -72,6 +74,8 @@ export class MeetingState {
   readonly audienceNames = signal<ReadonlyMap<string, string>>(new Map());
   readonly hands = signal<readonly Hand[]>([]);
   readonly myHand = signal(0);
+  /** The place of one's own hand in the line of those who ask to come on stage; 0 when it is not known. */
+  readonly myPlace = signal(0);
   readonly invitation = signal<Invitation | null>(null);
   readonly lines = signal<readonly Line[]>([]);
   readonly unread = signal(0);
@@ -92,6 +96,20 @@ export class MeetingState {
   readonly isModerator = computed(() => this.me.value?.role === 'moderator');
   /** Everybody on stage, longest there first. */
   readonly stage = computed(() => [...this.people.value.values()].filter((p) => p.role !== 'visitor' && p.role !== 'none'));
+
+  /** Forgets what belonged to a room that was left. */
+  clearRoom(): void {
+    this.link.value = 'good';
+    this.people.value = new Map();
+    this.me.value = null;
+    this.hands.value = [];
+    this.audienceNames.value = new Map();
+    this.waiting.value = 0;
+    this.myHand.value = 0;
+    this.myPlace.value = 0;
+    this.speaker.value = null;
+    this.pinned.value = null;
+  }
 
   nameOf(id: string): string {
     return this.people.peek().get(id)?.name || 'Guest';

@@ -77,7 +77,7 @@ export function Leave({ meeting, onClose }: Props) {
     <Dialog title="Leave the meeting?" onClose={onClose}>
       <p>The others can go on without you, or you end the meeting for everybody.</p>
       <div class="row end">
-        <button type="button" class="danger" onClick={() => (onClose(), meeting.endForAll())}>
+        <button type="button" class="danger" onClick={() => (onClose(), meeting.moderation.endForAll())}>
           End for everybody
         </button>
         <button type="button" class="primary" onClick={() => (onClose(), meeting.leave())}>

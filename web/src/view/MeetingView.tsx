@@ -8,7 +8,7 @@ import { People } from './People';
 import { Stage } from './Stage';
 import { type Actions, type Panel, Toolbar } from './Toolbar';
 import { Icon, Logo } from './icons';
-import { IconButton, clock, count, now } from './parts';
+import { IconButton, clock, count, now, ordinal } from './parts';
 
 type Open = 'share' | 'settings' | 'keys' | 'leave' | 'password' | null;
 
@@ -89,7 +89,9 @@ function Clock({ since }: { since: number }) {
 
 function Connection({ meeting }: { meeting: Meeting }) {
   const { state } = meeting;
-  const words = state.transition.value
+  const words = state.isOffline.value
+    ? 'No network'
+    : state.transition.value
     ? state.transition.value
     : state.link.value === 'broken'
       ? 'Reconnecting'
@@ -117,6 +119,11 @@ function Connection({ meeting }: { meeting: Meeting }) {
   );
 }
 
+function inLine(place: number): string {
+  if (place === 0) return 'Your hand is up. The host decides when you come on stage.';
+  return place === 1 ? 'Your hand is up. You are next in line.' : `Your hand is up. You are ${ordinal(place)} in line.`;
+}
+
 function AudienceBar({ meeting }: { meeting: Meeting }) {
   const { state } = meeting;
   const up = state.myHand.value;
@@ -124,7 +131,8 @@ function AudienceBar({ meeting }: { meeting: Meeting }) {
     <p class={`audience-bar ${up ? 'gold' : ''}`} role="status">
       {up ? (
         <>
-          <Icon name="hand" size={18} /> Your hand is up. The host decides when you come on stage.
+          <Icon name="hand" size={18} />
+          <span data-place={state.myPlace.value}>{inLine(state.myPlace.value)}</span>
         </>
       ) : (
         <>

@@ -68,12 +68,12 @@ function Person({ person: p, meeting, isModerator, onWhisper }: { person: Occupa
   const items: MenuItem[] = [];
   if (!isMe) items.push({ label: 'Write privately', icon: 'chat', onClick: onWhisper });
   if (isModerator && !isMe) {
-    if (!muted) items.push({ label: 'Mute', icon: 'micOff', onClick: () => meeting.mute(p.id, 'audio') });
-    if (!cameraOff) items.push({ label: 'Turn camera off', icon: 'cameraOff', onClick: () => meeting.mute(p.id, 'video') });
-    if (p.sources[`${p.id}-v1`]?.muted === false) items.push({ label: 'End screen share', icon: 'screenOff', onClick: () => meeting.mute(p.id, 'desktop') });
-    if (p.role !== 'moderator') items.push({ label: 'Make moderator', icon: 'star', onClick: () => meeting.makeModerator(p.id) });
-    if (state.visitorsEnabled.value) items.push({ label: 'Move to the audience', icon: 'stepDown', onClick: () => meeting.demote(p.id) });
-    items.push({ label: 'Remove from the meeting', icon: 'close', tone: 'bad', onClick: () => meeting.kick(p.id) });
+    if (!muted) items.push({ label: 'Mute', icon: 'micOff', onClick: () => meeting.moderation.mute(p.id, 'audio') });
+    if (!cameraOff) items.push({ label: 'Turn camera off', icon: 'cameraOff', onClick: () => meeting.moderation.mute(p.id, 'video') });
+    if (p.sources[`${p.id}-v1`]?.muted === false) items.push({ label: 'End screen share', icon: 'screenOff', onClick: () => meeting.moderation.mute(p.id, 'desktop') });
+    if (p.role !== 'moderator') items.push({ label: 'Make moderator', icon: 'star', onClick: () => meeting.moderation.makeModerator(p.id) });
+    if (state.visitorsEnabled.value) items.push({ label: 'Move to the audience', icon: 'stepDown', onClick: () => meeting.moderation.demote(p.id) });
+    items.push({ label: 'Remove from the meeting', icon: 'close', tone: 'bad', onClick: () => meeting.moderation.kick(p.id) });
   }
   return (
     <li data-person={p.id}>
@@ -104,7 +104,7 @@ function Hands({ meeting }: { meeting: Meeting }) {
       <h3>
         <Icon name="hand" size={17} /> Raised hands <span>{hands.length}</span>
         {hands.length > 1 && (
-          <button type="button" class="text-button" onClick={() => meeting.answerHands(hands.map((h) => h.id), true)}>
+          <button type="button" class="text-button" onClick={() => meeting.moderation.answerHands(hands.map((h) => h.id), true)}>
             Approve all
           </button>
         )}
@@ -117,8 +117,8 @@ function Hands({ meeting }: { meeting: Meeting }) {
               {h.name}
               <small class="since">{clock(now.value - h.at)}</small>
             </span>
-            <IconButton icon="close" label={`Deny ${h.name}`} tone="small" size={17} onClick={() => meeting.answerHands([h.id], false)} />
-            <button type="button" class="small-button good" aria-label={`Approve ${h.name}`} onClick={() => meeting.answerHands([h.id], true)}>
+            <IconButton icon="close" label={`Deny ${h.name}`} tone="small" size={17} onClick={() => meeting.moderation.answerHands([h.id], false)} />
+            <button type="button" class="small-button good" aria-label={`Approve ${h.name}`} onClick={() => meeting.moderation.answerHands([h.id], true)}>
               Approve
             </button>
           </li>
@@ -139,7 +139,7 @@ function LiveSwitch({ meeting }: { meeting: Meeting }) {
         <b>{isLive ? 'You are live' : 'Not live'}</b>
         <small>{isLive ? 'The audience may enter.' : state.waiting.value > 0 ? `${count(state.waiting.value)} waiting to come in.` : 'The audience waits outside.'}</small>
       </p>
-      <button type="button" class={isLive ? 'small-button' : 'small-button good'} onClick={() => meeting.setLive(!isLive)}>
+      <button type="button" class={isLive ? 'small-button' : 'small-button good'} onClick={() => meeting.moderation.setLive(!isLive)}>
         {isLive ? 'Hold' : 'Go live'}
       </button>
     </div>

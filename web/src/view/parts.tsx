@@ -172,6 +172,12 @@ export function count(n: number): string {
   return n >= 10_000 ? `${(n / 1000).toFixed(n < 100_000 ? 1 : 0)}k` : n.toLocaleString('en');
 }
 
+/** 1st, 2nd, 3rd, 11th. */
+export function ordinal(n: number): string {
+  const kind = new Intl.PluralRules('en', { type: 'ordinal' }).select(n);
+  return `${n}${{ one: 'st', two: 'nd', few: 'rd', other: 'th', zero: 'th', many: 'th' }[kind]}`;
+}
+
 export async function copy(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);

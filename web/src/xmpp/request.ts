@@ -16,7 +16,7 @@ export interface Admission {
 
 export class RequestError extends Error {
   constructor(
-    readonly kind: 'login' | 'session' | 'refused' | 'unreachable',
+    readonly kind: 'login' | 'session' | 'ended' | 'refused' | 'unreachable',
     message: string,
   ) {
     super(message);
@@ -30,6 +30,8 @@ export interface Asking {
   token?: string;
   visitor?: boolean;
   sessionId?: string;
+  /** The meeting that this client was in; the focus knows whether it was ended meanwhile. */
+  meetingId?: string;
 }
 
 export function requestBody(asking: Asking): string {
@@ -37,7 +39,7 @@ export function requestBody(asking: Asking): string {
     room: asking.room,
     machineUid: asking.machineUid,
     ...(asking.sessionId ? { sessionId: asking.sessionId } : {}),
-    properties: { rtcstatsEnabled: false, 'visitors-version': 1, ...(asking.visitor ? { visitor: true } : {}) },
+    properties: { rtcstatsEnabled: false, 'visitors-version': 1, ...(asking.visitor ? { visitor: true } : {}), ...(asking.meetingId ? { 'meeting-id': asking.meetingId } : {}) },
   });
 }
 
@@ -77,6 +79,7 @@ export async function ask(config: Config, asking: Asking, tenant: string, signal
   const words = (await answer.text().catch(() => '')).slice(0, 300);
   if (answer.status === 403) throw new RequestError('login', words || 'This meeting needs a login.');
   if (answer.status === 400 && words.includes('invalid-session')) throw new RequestError('session', words);
+  if (answer.status === 410) throw new RequestError('ended', words);
   if (answer.status >= 500 || answer.status === 429) {
     throw new RequestError('unreachable', words || 'The server is busy.');
   }

@@ -25,6 +25,8 @@ type Events = {
   stanza: [Element];
   /** The socket broke; resumption is tried. */
   broken: [];
+  /** An attempt to resume did not even reach the server. */
+  unanswered: [];
   /** The same stream goes on. */
   resumed: [];
   /** The stream is gone for good. */
@@ -82,6 +84,10 @@ export class Stream extends Emitter<Events> {
     return this.state === 'open';
   }
 
+  get isBroken(): boolean {
+    return this.state === 'broken';
+  }
+
   send(stanza: Element): void {
     if (this.state === 'open') this.connection.send(stanza);
     else if (this.state === 'broken') this.held.push(stanza);
@@ -134,6 +140,7 @@ export class Stream extends Emitter<Events> {
   }
 
   private online = () => {
+    if (this.state === 'open') return this.probe();
     if (this.state !== 'broken') return;
     clearTimeout(this.retry);
     this.connect();
@@ -224,6 +231,7 @@ export class Stream extends Emitter<Events> {
     if (this.state === 'broken' && !refused) {
       this.drop();
       this.again();
+      this.emit('unanswered');
       return;
     }
     this.fail(reason);
@@ -259,7 +267,11 @@ export class Stream extends Emitter<Events> {
   }
 
   private watch(): void {
-    if (this.state !== 'open' || Date.now() - this.heardAt < PING_EVERY) return;
+    if (this.state === 'open' && Date.now() - this.heardAt >= PING_EVERY) this.probe();
+  }
+
+  /** Breaks the stream unless something is heard soon. */
+  private probe(): void {
     const before = this.heardAt;
     this.iq('get', this.options.domain, x('ping', { xmlns: ns.PING }), PING_PATIENCE).catch(() => {
       if (this.state === 'open' && this.heardAt === before) this.interrupt();

@@ -116,6 +116,7 @@ impl MainLinks {
             return Err(StanzaError::new(ErrorType::Cancel, Condition::ItemNotFound)
                 .text("Nobody waits for an answer under this id"));
         }
+        self.line_changed(now, &mut out);
         Ok(out)
     }
 
@@ -171,6 +172,7 @@ impl MainLinks {
                     .text("Too many visitors wait to be promoted"));
             }
         }
+        self.line_changed(now, out);
         Ok(())
     }
 
@@ -186,6 +188,7 @@ impl MainLinks {
             self.tell_hand(&answer.pending.visitor, answer.pending.nick.as_deref(), false, None, &mut out);
         }
         self.respond(answer, &mut out);
+        self.line_changed(now, &mut out);
         Some(out)
     }
 

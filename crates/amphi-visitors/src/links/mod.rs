@@ -7,6 +7,7 @@ mod audience;
 mod lines;
 mod mirror;
 mod node;
+mod places;
 mod requests;
 mod roster;
 mod sync;
@@ -23,6 +24,7 @@ use crate::wire::{Payload, Settings, SharedFile, TranscriptionLanguages, Visitor
 use lines::Lines;
 use node::Node;
 pub use node::{NodeAddresses, NodeState};
+use places::Line;
 use roster::Roster;
 
 /// Addresses of a main room and of what acts for it (`spec/signaling.md` 1.2).
@@ -171,6 +173,7 @@ pub struct MainLinks {
     ids_above: u64,
     syncs: u64,
     langs: TranscriptionLanguages,
+    places: Line,
 }
 
 impl MainLinks {
@@ -195,6 +198,7 @@ impl MainLinks {
             ids_above: ids,
             syncs: 0,
             langs: TranscriptionLanguages::default(),
+            places: Line::default(),
         }
     }
 

@@ -46,11 +46,12 @@ impl MainLinks {
     }
 
     /// The focus no longer uses `vnode`.
-    pub fn disconnect_vnode(&mut self, _now: Instant, vnode: &str) -> Vec<Action> {
+    pub fn disconnect_vnode(&mut self, now: Instant, vnode: &str) -> Vec<Action> {
         let mut out = Vec::new();
         if let Some(node) = self.forget(vnode, &mut out) {
             out.extend(self.link_iq(&node.addr, Payload::Disconnect).map(|(_, s)| Action::Send(s)));
         }
+        self.line_changed(now, &mut out);
         out
     }
 
@@ -115,12 +116,16 @@ impl MainLinks {
 
     /// When [`MainLinks::tick`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.nodes.values().filter_map(|n| n.timeout(self.config.unreachable_after)).min()
+        let nodes = self.nodes.values().filter_map(|n| n.timeout(self.config.unreachable_after));
+        nodes.chain(self.places.due).min()
     }
 
     /// Does what is due: asks nodes, tells them again, gives them up.
     pub fn tick(&mut self, now: Instant) -> Vec<Action> {
         let mut out = Vec::new();
+        if self.places.due.is_some_and(|t| t <= now) {
+            self.tell_places(now, &mut out);
+        }
         let names: Vec<String> = self.nodes.keys().cloned().collect();
         for vnode in names {
             let Some(mut node) = self.nodes.remove(&vnode) else { continue };

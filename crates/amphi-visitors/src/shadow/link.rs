@@ -7,7 +7,8 @@ use amphi_stanza::{Condition, ErrorType, FullJid, Stanza, StanzaError};
 
 use super::{Shadow, ShadowAction};
 use crate::wire::{
-    Checkpoint, Payload, Settings, Support, Sync, Update, VisitorsIq, WireError, link_id, result, result_with, set,
+    Checkpoint, Payload, Settings, Support, Sync, Update, VisitorsIq, WireError, json, link_id, place_notice, result,
+    result_with, set,
 };
 
 impl Shadow {
@@ -27,7 +28,7 @@ impl Shadow {
         let parsed = VisitorsIq::parse(iq).map_err(|e| e.stanza_error())?;
         let from = iq.from().ok().flatten();
         let from = from.as_ref().map(|f| f.as_str()).unwrap_or_default();
-        let response = matches!(parsed.payload, Payload::PromotionResponse(_));
+        let response = matches!(parsed.payload, Payload::PromotionResponse(_) | Payload::Places(_));
         if from != if response { &self.addr.component } else { &self.addr.main_host } {
             return Err(StanzaError::new(ErrorType::Auth, Condition::Forbidden).text("Only the main node sends this"));
         }
@@ -45,6 +46,19 @@ impl Shadow {
                 self.ids += 1;
                 let id = link_id(self.ids, &self.addr.room);
                 out.push(ShadowAction::Send(set(self.addr.room.as_str(), visitor.as_str(), &id, &parsed)));
+                return Ok(false);
+            }
+            Payload::Places(p) => {
+                for (jid, n) in &p.list {
+                    let visitor = FullJid::parse(jid).ok().filter(|j| self.visitors.contains_key(j));
+                    // Whoever is gone has lowered its hand by that; the main node hears of it.
+                    let Some(visitor) = visitor else { continue };
+                    self.ids += 1;
+                    let id = link_id(self.ids, &self.addr.room);
+                    let text = place_notice(*n);
+                    let told = json::json_message(self.addr.room.as_str(), &visitor, None, &id, &text);
+                    out.push(ShadowAction::Send(told));
+                }
                 return Ok(false);
             }
             _ => return Err(WireError::Unknown.stanza_error()),

@@ -69,6 +69,28 @@ impl Checkpoint {
     }
 }
 
+/// Where raised hands are in the line of those who wait for a moderator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Real full addresses of visitors, and their places, counted from 1.
+    pub list: Vec<(String, u64)>,
+}
+
+impl Places {
+    pub(crate) fn read(e: Element<'_>) -> Result<Self, WireError> {
+        let place = |p: Element<'_>| Ok((p.attr("jid").ok_or(WireError::Value("jid"))?.into_owned(), number(p, "n")?));
+        Ok(Self { list: e.children().filter(|c| c.name() == "place").map(place).collect::<Result<_, WireError>>()? })
+    }
+
+    pub(crate) fn write(&self, w: &mut XmlWriter) {
+        w.open_ns("places", AMPHI);
+        for (jid, n) in &self.list {
+            w.open("place").attr("jid", jid).attr("n", n).close();
+        }
+        w.close();
+    }
+}
+
 /// Child of the results that a node of ours gives: it knows the extension, and this is the last chat line it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Support {

@@ -3,7 +3,8 @@
 use amphi_stanza::{BareJid, Condition, Element, ErrorType, Stanza, StanzaError, StanzaKind, XmlWriter, ns};
 
 use super::{
-    AMPHI, Checkpoint, PromotionRequest, PromotionResponse, Settings, Support, Sync, TranscriptionLanguages, Update,
+    AMPHI, Checkpoint, Places, PromotionRequest, PromotionResponse, Settings, Support, Sync, TranscriptionLanguages,
+    Update,
 };
 
 /// Why an IQ is not one of this protocol.
@@ -54,6 +55,8 @@ pub enum Payload {
     PromotionResponse(PromotionResponse),
     /// Our extension, main to node: what the node should have by now.
     Checkpoint(Checkpoint),
+    /// Our extension, main to node: where raised hands are in line.
+    Places(Places),
     /// Our extension, node to main: tell me everything again.
     Resync,
 }
@@ -122,6 +125,7 @@ fn set_payload(v: Element<'_>) -> Result<Payload, WireError> {
             (ns::VISITORS, "promotion-response") => Payload::PromotionResponse(PromotionResponse::read(c)?),
             (ns::VISITORS, "transcription-languages") => Payload::Transcription(TranscriptionLanguages::read(c)?),
             (AMPHI, "checkpoint") => Payload::Checkpoint(Checkpoint::read(c)?),
+            (AMPHI, "places") => Payload::Places(Places::read(c)?),
             (AMPHI, "resync") => Payload::Resync,
             _ => continue,
         };
@@ -159,6 +163,7 @@ pub fn set(from: &str, to: &str, id: &str, iq: &VisitorsIq) -> Stanza {
         Payload::Transcription(t) => t.write(&mut w),
         Payload::PromotionResponse(r) => r.write(&mut w),
         Payload::Checkpoint(c) => c.write(&mut w),
+        Payload::Places(p) => p.write(&mut w),
         Payload::Resync => {
             w.empty("resync", AMPHI);
         }

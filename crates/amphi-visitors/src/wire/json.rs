@@ -88,6 +88,11 @@ pub fn promotion_notice(room: &str, visitor: &str, nick: Option<&str>, on: bool)
     serde_json::to_string(&n).unwrap_or_default()
 }
 
+/// What a visitor whose hand is up is told of its place in line. Stock clients know no message of this type.
+pub fn place_notice(place: u64) -> String {
+    serde_json::json!({"type": "visitor-place", "place": place}).to_string()
+}
+
 /// What the target of a demotion, and the other moderators, are told.
 pub fn demote_request(id: &str, actor: &str) -> String {
     serde_json::json!({"type": "visitors", "action": "demote-request", "id": id, "actor": actor}).to_string()
