@@ -74,7 +74,7 @@ impl Conn {
     /// How long to wait until this client may be read again.
     pub(super) fn throttle(&self, shard: &Shard) -> Option<Duration> {
         let rate = i64::from(shard.settings.read_rate);
-        if self.budget.get() > 0 || self.session.borrow().admin || rate == 0 {
+        if self.budget.get() > 0 || self.unlimited || rate == 0 {
             return None;
         }
         let now = Instant::now();
@@ -86,7 +86,7 @@ impl Conn {
     }
 
     fn limits(&self, shard: &Shard) -> amphi_stanza::Limits {
-        if self.session.borrow().admin { shard.settings.admin_limits } else { shard.settings.limits }
+        if self.unlimited { shard.settings.admin_limits } else { shard.settings.limits }
     }
 
     /// Handles all complete elements in the buffer, then writes what they produced.
