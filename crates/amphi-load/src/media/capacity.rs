@@ -11,8 +11,6 @@ use super::run::Run;
 
 /// How long the end of a phase may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// From the end of clients' media to their leaving.
-const FAREWELL: f64 = 0.3;
 
 impl Run {
     /// Creates endpoints, if that is wanted.
@@ -53,9 +51,7 @@ impl Run {
             latency: counted.connect.summary(),
             cost: self.cost(before, after, count),
         });
-        all.clone().for_each(|index| self.routes.send(index, Order::Leave(index)));
-        self.watch("connects", FAREWELL);
-        all.for_each(|index| self.signaling.leave(index));
+        all.for_each(|index| self.routes.send(index, Order::Leave(index)));
         self.wait("connects", |run| run.live.get(|it| &it.connected) == 0 && run.signaling.state().joined == 0);
         self.watch("connects", 1.0);
         self.channels_before = self.live.get(|it| &it.channels);
