@@ -40,7 +40,7 @@ impl Run {
                 && since.elapsed() >= AWAY
             {
                 outside.pop_front();
-                self.signaling.join(index);
+                self.routes.send(index, Order::Join(index));
                 inside.push_back(index);
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -48,7 +48,7 @@ impl Run {
         }
         self.watch("churn", AWAY.as_secs_f64());
         for (_, index) in outside.drain(..) {
-            self.signaling.join(index);
+            self.routes.send(index, Order::Join(index));
         }
         self.watch("churn", 5.0);
         let last = self.sample("churn");

@@ -77,6 +77,8 @@ pub(crate) enum Order {
     Offer(Box<Offered>),
     /// Take this client away; signaling is told after that, so that what the other side then closes is nobody's failure.
     Leave(u32),
+    /// Let this client join, once it has left as it was told before.
+    Join(u32),
     /// Publishers stop or go on.
     Pause(bool),
     /// Tell where connected sinks are.
@@ -203,6 +205,7 @@ impl Engine {
                         self.leave(index);
                         self.signaling.leave(index);
                     }
+                    Order::Join(index) => self.signaling.join(index),
                     Order::Pause(paused) => self.pause(paused),
                     Order::Sinks(to) => self.sinks(&to),
                     // A coordinator that is gone wants nothing.
