@@ -37,8 +37,8 @@ pub use args::{BareClientArgs, BareServerArgs, LoadArgs, LoadCommand, SignalingA
 pub use bare::Turn;
 pub use histogram::Latency;
 pub use media::{
-    BareMedia, BareTurn, Churn, Creates, Joining, MediaArgs, MediaReport, MediaSample, MediaServer, MediaTraffic,
-    MediaTurn, Quality, Viewers, run_media,
+    BareMedia, BareTurn, Churn, Connects, Cost, Creates, Joining, MediaArgs, MediaReport, MediaSample, MediaServer,
+    MediaTraffic, MediaTurn, Quality, Viewers, run_media,
 };
 pub use report::{
     Comparison, ComparisonTurn, Cycle, Fanout, Generator, Joins, Offers, Report, Rooms, Sample, Server, Storm, Traffic,

@@ -62,6 +62,8 @@ pub(crate) struct Host {
     /// What is announced: the services of the main virtual host.
     pub(crate) announced: Arc<HostServices>,
     pub(crate) admins: Vec<BareJid>,
+    /// Accounts of services, by local part.
+    pub(crate) unlimited: Vec<String>,
     /// How long a broken stream may be resumed.
     pub(crate) resume: std::time::Duration,
     /// Accounts for which that is another time, by local part.

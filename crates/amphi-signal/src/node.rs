@@ -191,6 +191,12 @@ impl Node {
         if host.announce { host.announced.announcement(&session.jid, hints) } else { None }
     }
 
+    /// Whether this is a service: read at any rate, with large stanzas.
+    pub(crate) fn unlimited(&self, session: &Session) -> bool {
+        let listed = |h: &Host| h.unlimited.iter().any(|user| session.jid.local() == Some(user.as_str()));
+        session.admin || self.hosts.get(session.jid.domain()).is_some_and(listed)
+    }
+
     /// How long a broken stream of this session is kept.
     pub(crate) fn hibernation(&self, session: &Session, default: Duration) -> Duration {
         self.hosts.get(session.jid.domain()).map_or(default, |h| {

@@ -45,6 +45,8 @@ pub struct HostSettings {
     pub auth: HostAuth,
     /// Accounts with an administrator's rights.
     pub admins: Vec<BareJid>,
+    /// Accounts that are read at any rate and may send large stanzas, by local part. Administrators always are.
+    pub unlimited: Vec<String>,
     /// Components and facts in the answer to service discovery, and announced at login if `announce`.
     pub identities: Vec<Identity>,
     /// Features likewise.
@@ -509,6 +511,7 @@ fn parts(n: &NodeSettings, tls: &Arc<ServerTls>, journal: &Arc<Journal>) -> Part
                 announce: h.announce,
                 announced,
                 admins: h.admins.clone(),
+                unlimited: h.unlimited.clone(),
                 resume: h.resume,
                 resume_of: h.resume_of.clone(),
             };

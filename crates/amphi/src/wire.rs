@@ -385,6 +385,12 @@ fn node(
                 name: h.name.clone(),
                 auth: auth(h)?,
                 admins: n.admins.clone(),
+                unlimited: match &h.login {
+                    Login::Internal(accounts) => {
+                        accounts.iter().filter(|a| a.unlimited).map(|a| a.user.clone()).collect()
+                    }
+                    _ => Vec::new(),
+                },
                 identities: identities.clone(),
                 features: Vec::new(),
                 announce: people && !identities.is_empty(),

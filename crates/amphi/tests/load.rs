@@ -70,13 +70,18 @@ async fn people_watch_through_focus_and_bridge() {
 async fn a_bridge_alone_is_driven_by_colibri2_and_held_against_a_bare_loop() {
     let (app, _, c2s) = server().await;
     let report = load(format!(
-        "--colibri 127.0.0.1:{c2s} --colibri-password all-bridges --creates 100 --full 1 --sinks 6 --seconds 2 --bare --server-pid {}",
+        "--colibri 127.0.0.1:{c2s} --colibri-password all-bridges --creates 100 --connects 5 --full 1 --sinks 6 --seconds 2 --bare --server-pid {}",
         std::process::id()
     ))
     .await;
     watched(&report, 1, 6);
     let creates = &report["creates"];
     assert_eq!((creates["count"].as_u64(), creates["refused"].as_u64()), (Some(100), Some(0)));
+    let connects = &report["connects"];
+    assert_eq!((connects["count"].as_u64(), connects["failed"].as_u64()), (Some(5), Some(0)), "{report}");
+    for it in [creates, connects] {
+        assert!(it["cost"]["server_ms"].as_f64() > Some(0.0) && it["cost"]["per_server_core"].is_f64(), "{it}");
+    }
     let turn = &report["bare"]["turns"][0];
     assert!(turn["bridge_us_per_packet"].as_f64() > Some(0.0), "{turn}");
     assert!(turn["bare"]["received"].as_u64() > Some(500), "{turn}");

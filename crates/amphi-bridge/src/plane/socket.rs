@@ -1,5 +1,6 @@
 //! UDP with the kernel's offloads: many datagrams for one call. Receives with `recvmmsg` and UDP_GRO, sends runs of equal-sized datagrams to
 //! one destination with UDP_SEGMENT. Falls back to one datagram per call where the kernel has no offload. Knows nothing of what it carries.
+//! Shards use it, and the load generator, which stands for many clients with one socket.
 
 #![allow(
     unsafe_code,
@@ -23,7 +24,7 @@ pub const MAX_SEND: usize = 65_000;
 const BATCH: usize = 16;
 /// Space for one message: with UDP_GRO the kernel may glue datagrams up to 64 KiB.
 const MESSAGE: usize = 65_536;
-/// Space for the control messages of one message: `UDP_GRO` is an `int`.
+/// Space for the control messages of one message: `UDP_GRO` is an `int` (24 bytes with its head), `IP_PKTINFO` an `in_pktinfo` (32).
 const CONTROL: usize = 64;
 
 /// A non-blocking UDP socket. Clones share the file.
@@ -47,13 +48,29 @@ impl Socket {
         set_buffer(&inner, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, buffer);
         inner.bind(&address.into())?;
         let local = inner.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))?;
+        Ok(Self::offloaded(inner, local, offload))
+    }
+
+    /// Opens an IPv4 socket with a free port of its own that tells for each datagram to which address it came ([`Burst::to`]) and sends from any
+    /// address of this machine ([`Self::send_from`]): one socket for many addresses. `receive`: bytes for SO_RCVBUF.
+    pub fn bind_many(address: Ipv4Addr, receive: usize) -> io::Result<Self> {
+        let inner = Inner::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        inner.set_nonblocking(true)?;
+        set_buffer(&inner, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, receive);
+        set_int(inner.as_raw_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        inner.bind(&SocketAddr::from((address, 0)).into())?;
+        let local = inner.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))?;
+        Ok(Self::offloaded(inner, local, true))
+    }
+
+    fn offloaded(inner: Inner, local: SocketAddr, offload: bool) -> Self {
         let fd = inner.as_raw_fd();
         if offload {
             // Without it (older kernel) datagrams come one by one.
             let _ = set_int(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
         }
         let segmentation = offload && set_int(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
-        Ok(Self { inner: Arc::new(inner), local, segmentation: Arc::new(AtomicBool::new(segmentation)) })
+        Self { inner: Arc::new(inner), local, segmentation: Arc::new(AtomicBool::new(segmentation)) }
     }
 
     /// The address it is bound to.
@@ -76,6 +93,11 @@ impl Socket {
         self.send_run(data, data.len(), to).map(|_| ())
     }
 
+    /// Sends one datagram from one of this machine's addresses. Never waits.
+    pub fn send_from(&self, data: &[u8], from: Ipv4Addr, to: SocketAddr) -> io::Result<()> {
+        self.send_message(data, Extra::From(from), to)
+    }
+
     /// Sends `data`, cut into datagrams of `segment` bytes (the last one may be shorter), to one destination. Returns how many datagrams
     /// went out; an error says that none did. Never waits.
     pub fn send_run(&self, data: &[u8], segment: usize, to: SocketAddr) -> io::Result<usize> {
@@ -84,7 +106,7 @@ impl Socket {
         }
         let count = data.len().div_ceil(segment);
         if count > 1 && self.segments() && count <= MAX_SEGMENTS && data.len() <= MAX_SEND {
-            match self.send_message(data, Some(segment as u16), to) {
+            match self.send_message(data, Extra::Segment(segment as u16), to) {
                 Ok(()) => return Ok(count),
                 // The device cannot: never again with this socket.
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => {
@@ -97,7 +119,7 @@ impl Socket {
         }
         let mut sent = 0;
         for datagram in data.chunks(segment) {
-            match self.send_message(datagram, None, to) {
+            match self.send_message(datagram, Extra::Nothing, to) {
                 Ok(()) => sent += 1,
                 Err(error) if sent == 0 => return Err(error),
                 Err(_) => break,
@@ -106,7 +128,7 @@ impl Socket {
         Ok(sent)
     }
 
-    fn send_message(&self, data: &[u8], segment: Option<u16>, to: SocketAddr) -> io::Result<()> {
+    fn send_message(&self, data: &[u8], extra: Extra, to: SocketAddr) -> io::Result<()> {
         let (mut name, name_len) = raw_address(to);
         let mut iov = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
         let mut control = Control([0; CONTROL]);
@@ -116,17 +138,16 @@ impl Socket {
         header.msg_namelen = name_len;
         header.msg_iov = &raw mut iov;
         header.msg_iovlen = 1;
-        if let Some(segment) = segment {
-            header.msg_control = control.0.as_mut_ptr().cast();
-            // SAFETY: `control` is aligned for `cmsghdr`, and 64 bytes hold one message with two bytes of data (CMSG_SPACE(2) is 24);
-            // `msg_controllen` is set so that CMSG_FIRSTHDR gives a pointer into it.
-            unsafe {
-                header.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;
-                let message = libc::CMSG_FIRSTHDR(&raw const header);
-                (*message).cmsg_level = libc::SOL_UDP;
-                (*message).cmsg_type = libc::UDP_SEGMENT;
-                (*message).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
-                libc::CMSG_DATA(message).cast::<u16>().write_unaligned(segment);
+        match extra {
+            Extra::Nothing => {}
+            Extra::Segment(segment) => control.say(&mut header, libc::SOL_UDP, libc::UDP_SEGMENT, segment),
+            Extra::From(from) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from(from).to_be() },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                control.say(&mut header, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
             }
         }
         loop {
@@ -146,10 +167,49 @@ impl Socket {
     }
 }
 
+/// What is said besides the data.
+#[derive(Clone, Copy)]
+enum Extra {
+    Nothing,
+    Segment(u16),
+    From(Ipv4Addr),
+}
+
 /// Aligned as `cmsghdr` wants it.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
+
+impl Control {
+    /// Makes one control message with plain data the only one of `header`.
+    fn say<T: Copy>(&mut self, header: &mut libc::msghdr, level: libc::c_int, ty: libc::c_int, data: T) {
+        const { assert!(size_of::<T>() <= size_of::<libc::in_pktinfo>()) };
+        header.msg_control = self.0.as_mut_ptr().cast();
+        // SAFETY: the space is aligned for `cmsghdr`, and 64 bytes hold one message with an `in_pktinfo` (CMSG_SPACE(12) is 32) or less;
+        // `msg_controllen` is set so that CMSG_FIRSTHDR gives a pointer into it.
+        unsafe {
+            header.msg_controllen = libc::CMSG_SPACE(size_of::<T>() as u32) as _;
+            let message = libc::CMSG_FIRSTHDR(&raw const *header);
+            (*message).cmsg_level = level;
+            (*message).cmsg_type = ty;
+            (*message).cmsg_len = libc::CMSG_LEN(size_of::<T>() as u32) as _;
+            libc::CMSG_DATA(message).cast::<T>().write_unaligned(data);
+        }
+    }
+}
+
+/// Datagrams of one size that came together from one sender.
+#[derive(Debug)]
+pub struct Burst<'a> {
+    /// All of them, one after the other.
+    pub data: &'a mut [u8],
+    /// Size of all but the last, which may be shorter.
+    pub segment: usize,
+    /// Who sent them.
+    pub from: SocketAddr,
+    /// To which address of ours they came: sockets of [`Socket::bind_many`] tell.
+    pub to: Option<Ipv4Addr>,
+}
 
 /// Buffers for one `recvmmsg`. About 1 MiB; one per thread is enough.
 pub struct Inbox {
@@ -166,6 +226,7 @@ struct Filled {
     /// 0: one datagram.
     segment: usize,
     from: Option<SocketAddr>,
+    to: Option<Ipv4Addr>,
 }
 
 impl Default for Inbox {
@@ -228,8 +289,8 @@ impl Inbox {
         };
         for (index, header) in headers.iter().take(count).enumerate() {
             let len = (header.msg_len as usize).min(MESSAGE);
-            self.filled[index] =
-                Filled { len, segment: gro_segment(&header.msg_hdr), from: address(&self.names[index]) };
+            let (segment, to) = told(&header.msg_hdr);
+            self.filled[index] = Filled { len, segment, from: address(&self.names[index]), to };
         }
         self.count = count;
         Ok(())
@@ -240,30 +301,43 @@ impl Inbox {
         self.count == BATCH
     }
 
+    /// What the last call brought, as the kernel glued it. It may be changed in place.
+    pub fn bursts(&mut self) -> impl Iterator<Item = Burst<'_>> {
+        self.data.chunks_exact_mut(MESSAGE).zip(&self.filled).take(self.count).filter_map(|(space, filled)| {
+            let segment = if filled.segment == 0 { filled.len.max(1) } else { filled.segment };
+            Some(Burst { data: &mut space[..filled.len], segment, from: filled.from?, to: filled.to })
+        })
+    }
+
     /// The datagrams of the last call. They may be changed in place.
     pub fn datagrams(&mut self) -> impl Iterator<Item = (&mut [u8], SocketAddr)> {
-        self.data.chunks_exact_mut(MESSAGE).zip(&self.filled).take(self.count).flat_map(|(space, filled)| {
-            let segment = if filled.segment == 0 { filled.len.max(1) } else { filled.segment };
-            let from = filled.from;
-            space[..filled.len].chunks_mut(segment).filter_map(move |datagram| Some((datagram, from?)))
-        })
+        self.bursts().flat_map(|burst| burst.data.chunks_mut(burst.segment).map(move |datagram| (datagram, burst.from)))
     }
 }
 
-/// Size of the datagrams that the kernel glued together; 0 if it did not.
-fn gro_segment(header: &libc::msghdr) -> usize {
+/// Size of the datagrams that the kernel glued together (0 if it did not), and the address they were sent to.
+fn told(header: &libc::msghdr) -> (usize, Option<Ipv4Addr>) {
+    let (mut segment, mut to) = (0, None);
     // SAFETY: `header` was filled by the kernel: `msg_control` and `msg_controllen` describe valid control messages in a live, aligned buffer,
-    // and the CMSG functions stay inside of it. The data of UDP_GRO is an `int`.
+    // and the CMSG functions stay inside of it. The data of UDP_GRO is an `int`, that of IP_PKTINFO an `in_pktinfo`.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while !message.is_null() {
-            if (*message).cmsg_level == libc::SOL_UDP && (*message).cmsg_type == libc::UDP_GRO {
-                return usize::try_from(libc::CMSG_DATA(message).cast::<libc::c_int>().read_unaligned()).unwrap_or(0);
+            match ((*message).cmsg_level, (*message).cmsg_type) {
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let size = libc::CMSG_DATA(message).cast::<libc::c_int>().read_unaligned();
+                    segment = usize::try_from(size).unwrap_or(0);
+                }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = libc::CMSG_DATA(message).cast::<libc::in_pktinfo>().read_unaligned();
+                    to = Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)));
+                }
+                _ => {}
             }
             message = libc::CMSG_NXTHDR(header, message);
         }
     }
-    0
+    (segment, to)
 }
 
 fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -392,6 +466,23 @@ mod tests {
     fn an_empty_socket_would_block() {
         let (a, _) = pair("127.0.0.1:0");
         assert_eq!(Inbox::new().receive(&a).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn one_socket_stands_for_many_addresses() {
+        let many = Socket::bind_many(Ipv4Addr::UNSPECIFIED, 1 << 20).unwrap();
+        let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (own, port) = (Ipv4Addr::new(127, 1, 2, 3), many.local_addr().port());
+        other.send_to(b"hello", (own, port)).unwrap();
+        let mut inbox = Inbox::new();
+        inbox.receive(&many).unwrap();
+        let burst = inbox.bursts().next().unwrap();
+        assert_eq!((&*burst.data, burst.to, burst.from), (&b"hello"[..], Some(own), other.local_addr().unwrap()));
+        many.send_from(b"back", own, other.local_addr().unwrap()).unwrap();
+        let mut buffer = [0; 10];
+        assert_eq!(other.recv_from(&mut buffer).unwrap(), (4, SocketAddr::from((own, port))));
+        assert_eq!(inbox.receive(&many).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(inbox.bursts().count(), 0);
     }
 
     #[test]

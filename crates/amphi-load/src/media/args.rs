@@ -57,6 +57,10 @@ pub struct MediaArgs {
     /// With --colibri: first create and expire so many endpoints without media, and tell how many a second the bridge does.
     #[arg(long, default_value_t = 0, requires = "colibri")]
     pub creates: u32,
+    /// With --colibri: then connect so many sinks, as fast as --concurrency allows, to a conference in which nobody publishes, and take them away:
+    /// tells how many connects a second the bridge does, without media in between.
+    #[arg(long, default_value_t = 0, requires = "colibri")]
+    pub connects: u32,
 
     /// People who publish video and audio.
     #[arg(long, default_value_t = 1)]

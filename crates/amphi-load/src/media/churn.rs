@@ -10,8 +10,6 @@ use super::run::Run;
 
 /// How long a client stays away.
 const AWAY: Duration = Duration::from_secs(2);
-/// From the end of a client's media to its leaving.
-const FAREWELL: Duration = Duration::from_millis(200);
 /// The share of the time that is not counted into the slope.
 const WARM_UP: f64 = 0.1;
 
@@ -22,7 +20,6 @@ impl Run {
         let first = self.args.publishers + self.args.full;
         let mut inside: VecDeque<u32> = (first..first + self.args.sinks).collect();
         let mut outside: VecDeque<(Instant, u32)> = VecDeque::new();
-        let mut leaving: VecDeque<(Instant, u32)> = VecDeque::new();
         let figures = |run: &Self| {
             (run.live.get(|it| &it.connects), run.live.get(|it| &it.failed) + run.signaling.state().failed)
         };
@@ -36,34 +33,22 @@ impl Run {
             while left < due && inside.len() > 1 {
                 let Some(index) = inside.pop_front() else { break };
                 self.routes.send(index, Order::Leave(index));
-                leaving.push_back((Instant::now(), index));
-                left += 1;
-            }
-            // Who closed its media first is not mistaken for somebody whom the bridge threw out.
-            while let Some((since, index)) = leaving.front().copied()
-                && since.elapsed() >= FAREWELL
-            {
-                leaving.pop_front();
-                self.signaling.leave(index);
                 outside.push_back((Instant::now(), index));
+                left += 1;
             }
             while let Some((since, index)) = outside.front().copied()
                 && since.elapsed() >= AWAY
             {
                 outside.pop_front();
-                self.signaling.join(index);
+                self.routes.send(index, Order::Join(index));
                 inside.push_back(index);
             }
             std::thread::sleep(Duration::from_millis(5));
             self.look("churn");
         }
-        for (_, index) in leaving.drain(..) {
-            self.signaling.leave(index);
-            outside.push_back((Instant::now(), index));
-        }
         self.watch("churn", AWAY.as_secs_f64());
         for (_, index) in outside.drain(..) {
-            self.signaling.join(index);
+            self.routes.send(index, Order::Join(index));
         }
         self.watch("churn", 5.0);
         let last = self.sample("churn");

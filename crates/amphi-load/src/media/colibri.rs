@@ -36,6 +36,7 @@ enum Do {
     Leave(u32),
     Answer(u32, Answer),
     Burst(u32, std::sync::mpsc::Sender<Creates>),
+    BurstGone,
     Stop(std::sync::mpsc::Sender<()>),
 }
 
@@ -103,11 +104,16 @@ impl Colibri {
         Ok(Self { orders, figures, runtime: Mutex::new(Some(runtime)), meeting })
     }
 
-    /// Creates endpoints without media in a conference of their own, and expires them.
+    /// Creates endpoints without media in a conference of their own.
     pub(crate) fn burst(&self, count: u32) -> anyhow::Result<Creates> {
         let (tell, told) = std::sync::mpsc::channel();
         let _ = self.orders.send(Do::Burst(count, tell));
         told.recv_timeout(Duration::from_secs(120)).context("the bridge does not answer")
+    }
+
+    /// Expires what a burst created.
+    pub(crate) fn end_burst(&self) {
+        let _ = self.orders.send(Do::BurstGone);
     }
 }
 
@@ -200,6 +206,11 @@ impl Driver {
                         let creates = self.burst(count).await;
                         let _ = tell.send(creates);
                     }
+                    Some(Do::BurstGone) => {
+                        let mut request = ConferenceModify::new(self.burst_meeting());
+                        request.expire = true;
+                        self.ask(&request, Pending::Other);
+                    }
                     Some(Do::Stop(tell)) => {
                         if self.begun {
                             let mut request = self.request();
@@ -231,6 +242,10 @@ impl Driver {
                 None => return,
             }
         }
+    }
+
+    fn burst_meeting(&self) -> String {
+        format!("{}-burst", self.meeting)
     }
 
     fn request(&self) -> ConferenceModify {
@@ -286,6 +301,10 @@ impl Driver {
         let Some(id) = self.names.remove(&index) else { return };
         let mut request = self.request();
         request.endpoints.push(Endpoint::expired(id));
+        if self.names.is_empty() {
+            // A conference without anybody ends; whoever comes next begins another.
+            (request.expire, self.begun) = (true, false);
+        }
         self.figures.joined.fetch_sub(1, Ordering::Relaxed);
         self.ask(&request, Pending::Other);
     }
@@ -348,7 +367,7 @@ impl Driver {
     }
 
     async fn burst(&mut self, count: u32) -> Creates {
-        let meeting = format!("{}-burst", self.meeting);
+        let meeting = self.burst_meeting();
         let mut latency = Histogram::default();
         let begin = Instant::now();
         let (mut sent, mut done, mut refused) = (0, 0, 0);
@@ -378,11 +397,9 @@ impl Driver {
             }
         }
         let seconds = begin.elapsed().as_secs_f64();
-        let mut request = ConferenceModify::new(meeting);
-        request.expire = true;
-        self.ask(&request, Pending::Other);
         let count = u64::from(done);
-        Creates { count, refused, seconds, per_second: count as f64 / seconds, latency: latency.summary() }
+        let (per_second, latency) = (count as f64 / seconds, latency.summary());
+        Creates { count, refused, seconds, per_second, latency, ..Creates::default() }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use amphi_bridge::plane::socket::{Inbox, Socket};
 use amphi_bridge::transport::{Certificate, PeerLimits};
 use amphi_media::srtp::Profile;
 use mio::unix::SourceFd;
@@ -21,7 +22,6 @@ use super::person::{Around, Course, Person};
 use super::publisher::Publisher;
 use super::signaling::{Session, Signaling};
 use super::sink::Sink;
-use super::socket::{Inbox, Udp};
 
 const WAKER: Token = Token(usize::MAX);
 /// Clients on one socket, where each has an address of its own.
@@ -75,12 +75,16 @@ pub(crate) struct Offered {
 pub(crate) enum Order {
     /// Connect.
     Offer(Box<Offered>),
-    /// Take this client away.
+    /// Take this client away; signaling is told after that, so that what the other side then closes is nobody's failure.
     Leave(u32),
+    /// Let this client join, once it has left as it was told before.
+    Join(u32),
     /// Publishers stop or go on.
     Pause(bool),
     /// Tell where connected sinks are.
     Sinks(Sender<Vec<(SocketAddr, Profile)>>),
+    /// Hand over what was counted, and begin anew.
+    Take(Sender<Counted>),
     /// Take all away, return.
     Stop,
 }
@@ -126,7 +130,7 @@ struct Member {
 }
 
 struct Port {
-    udp: Udp,
+    socket: Socket,
     members: Vec<Option<usize>>,
     used: usize,
     /// Where members are told apart by their addresses: the number of this port among those.
@@ -146,7 +150,8 @@ pub(crate) struct Engine {
     ports: Slab<Port>,
     timers: BinaryHeap<Reverse<(Instant, usize, u32)>>,
     generations: u32,
-    inbox: Inbox,
+    /// Out of its place only while it is read from.
+    inbox: Option<Inbox>,
     counted: Counted,
     certificate: Arc<Certificate>,
     limits: Arc<PeerLimits>,
@@ -176,7 +181,7 @@ impl Engine {
             ports: Slab::new(),
             timers: BinaryHeap::new(),
             generations: 0,
-            inbox: Inbox::new(),
+            inbox: Some(Inbox::new()),
             counted: Counted::default(),
             certificate: Certificate::generate(SystemTime::now())?,
             limits: Arc::new(limits),
@@ -196,9 +201,15 @@ impl Engine {
             while let Some(order) = self.next_order() {
                 match order {
                     Order::Offer(offered) => self.offer(*offered),
-                    Order::Leave(index) => self.leave(index),
+                    Order::Leave(index) => {
+                        self.leave(index);
+                        self.signaling.leave(index);
+                    }
+                    Order::Join(index) => self.signaling.join(index),
                     Order::Pause(paused) => self.pause(paused),
                     Order::Sinks(to) => self.sinks(&to),
+                    // A coordinator that is gone wants nothing.
+                    Order::Take(to) => drop(to.send(std::mem::take(&mut self.counted))),
                     Order::Stop => {
                         let all: Vec<u32> = self.by_index.keys().copied().collect();
                         all.into_iter().for_each(|index| self.leave(index));
@@ -230,20 +241,20 @@ impl Engine {
     // Sockets
 
     fn receive(&mut self, port: usize) {
-        let mut inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
+        let Some(mut inbox) = self.inbox.take() else { return };
         for turn in 0.. {
             let Some(it) = self.ports.get(port) else { break };
-            let more = match inbox.receive(&it.udp) {
-                Ok(more) => more,
-                Err(e) => {
+            if let Err(e) = inbox.receive(&it.socket) {
+                if e.kind() != io::ErrorKind::WouldBlock {
                     self.counted.error(format!("receive: {e}"));
-                    false
                 }
-            };
+                break;
+            }
+            let more = inbox.full();
             let now = Instant::now();
             for burst in inbox.bursts() {
                 let Some(port) = self.ports.get(port) else { break };
-                let place = if port.shared.is_some() { place_of(burst.to) } else { 0 };
+                let place = if port.shared.is_some() { burst.to.map_or(SHARED, place_of) } else { 0 };
                 let Some(key) = port.members.get(place).copied().flatten() else { continue };
                 self.with(key, now, |client, around| match client {
                     Client::Sink(sink) => sink.handle(around, burst.from, burst.data, burst.segment),
@@ -260,7 +271,7 @@ impl Engine {
                 self.tick_due();
             }
         }
-        self.inbox = inbox;
+        self.inbox = Some(inbox);
     }
 
     /// Does something with a client and its socket, and sees to its next deadline.
@@ -270,7 +281,7 @@ impl Engine {
         let local = member.local;
         let mut broken = None;
         let mut send = |bytes: &[u8], to: SocketAddr| {
-            if let Err(e) = port.udp.send(bytes, local, to) {
+            if let Err(e) = port.socket.send_from(bytes, local, to) {
                 broken = Some(e);
             }
         };
@@ -328,7 +339,7 @@ impl Engine {
         let (own, here) = own_address(offered.bridge.address)?;
         let IpAddr::V4(own) = own else { anyhow::bail!("not IPv4") };
         let (port, place, local) = self.place(own, here && offered.part == Part::Sink)?;
-        let address = SocketAddr::from((local, self.ports[port].udp.port()));
+        let address = SocketAddr::from((local, self.ports[port].socket.local_addr().port()));
         let course = Course { started: offered.started, offered: now, connected: None };
         let (bridge, numbers) = (&offered.bridge, offered.numbers);
         let made = match offered.part {
@@ -379,8 +390,8 @@ impl Engine {
     /// A free place: port, place in it, address.
     fn place(&mut self, own: Ipv4Addr, shared: bool) -> anyhow::Result<(usize, usize, Ipv4Addr)> {
         if !shared {
-            let udp = Udp::bind(own, OWN_BUFFER)?;
-            let port = self.add_port(Port { udp, members: vec![None], used: 1, shared: None })?;
+            let socket = Socket::bind_many(own, OWN_BUFFER)?;
+            let port = self.add_port(Port { socket, members: vec![None], used: 1, shared: None })?;
             return Ok((port, 0, own));
         }
         let free = self.ports.iter().find(|(_, it)| it.shared.is_some() && it.used < SHARED).map(|(key, _)| key);
@@ -388,8 +399,8 @@ impl Engine {
             Some(key) => key,
             None => {
                 let number = self.ports.len() as u16;
-                let udp = Udp::bind(Ipv4Addr::UNSPECIFIED, SHARED_BUFFER)?;
-                self.add_port(Port { udp, members: vec![None; SHARED], used: 0, shared: Some(number) })?
+                let socket = Socket::bind_many(Ipv4Addr::UNSPECIFIED, SHARED_BUFFER)?;
+                self.add_port(Port { socket, members: vec![None; SHARED], used: 0, shared: Some(number) })?
             }
         };
         let port = &mut self.ports[key];
@@ -399,7 +410,7 @@ impl Engine {
     }
 
     fn add_port(&mut self, port: Port) -> anyhow::Result<usize> {
-        let fd = port.udp.fd();
+        let fd = port.socket.fd();
         let key = self.ports.insert(port);
         self.poll.registry().register(&mut SourceFd(&fd), Token(key), Interest::READABLE)?;
         Ok(key)
@@ -410,7 +421,7 @@ impl Engine {
         it.members[place] = None;
         it.used -= 1;
         if it.shared.is_none() {
-            let fd = it.udp.fd();
+            let fd = it.socket.fd();
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
             self.ports.remove(port);
         }

@@ -6,7 +6,8 @@ use super::run::Run;
 
 impl Run {
     /// Lets clients join, and waits until each is connected or has failed. Returns how many connected.
-    pub(super) fn join(&mut self, phase: &'static str, clients: std::ops::Range<u32>) -> u64 {
+    /// `rate`: joins started per second.
+    pub(super) fn join(&mut self, phase: &'static str, clients: std::ops::Range<u32>, rate: Option<f64>) -> u64 {
         let wanted = u64::from(clients.end - clients.start);
         let (connects, settled) = (self.live.get(|it| &it.connects), self.settled());
         let (mut started, mut next, begin) = (0, clients.start, Instant::now());
@@ -15,7 +16,7 @@ impl Run {
         loop {
             let done = self.settled() - settled;
             while next < clients.end {
-                let may = match self.args.rate {
+                let may = match rate {
                     Some(rate) => (begin.elapsed().as_secs_f64() * rate) as u64 + 1,
                     None => done + self.args.concurrency,
                 };

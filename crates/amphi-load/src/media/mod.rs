@@ -4,6 +4,7 @@
 
 mod args;
 mod bare;
+mod capacity;
 mod churn;
 mod colibri;
 mod counts;
@@ -18,7 +19,6 @@ mod report;
 mod run;
 mod signaling;
 mod sink;
-mod socket;
 mod stamp;
 mod table;
 mod video;
@@ -26,7 +26,7 @@ mod video;
 pub use args::MediaArgs;
 pub use bare::BareTurn;
 pub use report::{
-    BareMedia, Churn, Creates, Joining, MediaReport, MediaSample, MediaServer, MediaTurn, Quality,
+    BareMedia, Churn, Connects, Cost, Creates, Joining, MediaReport, MediaSample, MediaServer, MediaTurn, Quality,
     Traffic as MediaTraffic, Viewers,
 };
 pub use run::run_media;

@@ -30,7 +30,7 @@ pub(crate) struct Counts {
     pub(crate) incomplete: u64,
     /// Whole frames whose references are missing.
     pub(crate) undecodable: u64,
-    /// Frames that the bridge left unfinished because the keyframe of another encoding followed.
+    /// Frames that the bridge left unfinished because a keyframe followed.
     pub(crate) cut: u64,
     /// Pictures that stood for longer than [`FREEZE`].
     pub(crate) freezes: u64,
@@ -106,9 +106,12 @@ impl Quality {
         while let (Some(next), Some((&seq, packet))) = (self.next, self.waiting.first_key_value()) {
             let (came, packet) = *packet;
             if seq != next {
-                // What follows a cut frame is known not to come.
+                // What follows a cut frame is known not to come: the bridge leaves out one number and goes on with a keyframe, which a decoder takes
+                // at once.
                 let before = self.open.map(|it| it.encoding).or(self.encoding);
-                let cut = packet.is_some_and(|it| it.start && it.key && before.is_some_and(|own| own != it.encoding));
+                let other = |it: Packet| before.is_some_and(|own| own != it.encoding);
+                let one = self.open.is_some() && seq == next + 1;
+                let cut = packet.is_some_and(|it| it.start && it.key && (one || other(it)));
                 if !cut && now.saturating_duration_since(came) < PATIENCE && self.waiting.len() < MAX_WAITING {
                     return;
                 }
@@ -245,6 +248,23 @@ mod tests {
         let c = quality.counts;
         assert_eq!((c.frames, c.keyframes, c.lost, c.incomplete, c.undecodable), (5, 2, 1, 1, 7));
         assert_eq!(c.freezes, 1);
+    }
+
+    #[test]
+    fn a_frame_that_the_bridge_leaves_unfinished_is_followed_by_its_keyframe_at_once() {
+        let (mut video, mut quality, start) = (Video::new(2e6, 1), Quality::default(), Instant::now());
+        feed(&mut quality, start, &top(&mut video));
+        let mut cut = top(&mut video);
+        let left_out = cut.split_off(2);
+        assert!(!left_out.is_empty());
+        feed(&mut quality, start + FRAME, &cut);
+        video.ask_keyframe();
+        // One number stands for all that is left out.
+        let less = left_out.len() as u64 - 1;
+        let next: Vec<Payload> = top(&mut video).into_iter().map(|it| Payload { seq: it.seq - less, ..it }).collect();
+        feed(&mut quality, start + FRAME * 2, &next);
+        let c = quality.counts;
+        assert_eq!((c.frames, c.keyframes, c.cut, c.lost, c.incomplete, c.undecodable), (2, 2, 1, 0, 0, 0));
     }
 
     #[test]

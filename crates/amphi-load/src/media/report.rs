@@ -32,6 +32,8 @@ pub struct MediaReport {
     pub bare: Option<BareMedia>,
     /// Endpoints without media.
     pub creates: Option<Creates>,
+    /// Connects without media.
+    pub connects: Option<Connects>,
     /// Coming and going.
     pub churn: Option<Churn>,
     /// CPU time of the generator over the whole run.
@@ -101,7 +103,7 @@ pub struct Quality {
     pub incomplete: u64,
     /// Whole frames whose references were missing.
     pub undecodable: u64,
-    /// Frames that a change of the encoding cut short.
+    /// Frames that the bridge left unfinished: a keyframe followed, or another encoding.
     pub cut: u64,
     /// Changes of the encoding.
     pub switches: u64,
@@ -218,6 +220,36 @@ pub struct Creates {
     pub per_second: f64,
     /// From request to answer.
     pub latency: Latency,
+    /// What one cost.
+    pub cost: Cost,
+}
+
+/// Sinks that connected where nobody published.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Connects {
+    /// Sinks that connected.
+    pub count: u64,
+    /// Sinks that did not.
+    pub failed: u64,
+    /// From the first one's start to the last one's connection.
+    pub seconds: f64,
+    /// Connects (endpoint created, ICE and DTLS done) per second.
+    pub per_second: f64,
+    /// From the start of a join to the end of the DTLS handshake.
+    pub latency: Latency,
+    /// What one cost, the opening of its channel included.
+    pub cost: Cost,
+}
+
+/// CPU time of one create or connect.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Cost {
+    /// Of the server, milliseconds.
+    pub server_ms: Option<f64>,
+    /// How many a second keep one core of the server busy.
+    pub per_server_core: Option<f64>,
+    /// Of the generator, milliseconds.
+    pub generator_ms: Option<f64>,
 }
 
 /// Coming and going.

@@ -18,9 +18,7 @@ use super::bare::Bare;
 use super::colibri::Colibri;
 use super::counts::{Counted, Live};
 use super::engine::{Engine, Mailbox, Order, Program};
-use super::report::{
-    BareMedia, Creates, Joining, MediaReport, MediaSample, MediaServer, MediaTurn, Quality, Traffic, Viewers,
-};
+use super::report::{BareMedia, Joining, MediaReport, MediaSample, MediaServer, MediaTurn, Quality, Traffic, Viewers};
 use super::signaling::{Ended, Room, Routes, Signaling};
 use crate::args::SignalingArgs;
 use crate::process::{self, CpuClock};
@@ -58,7 +56,7 @@ fn check(args: &MediaArgs) -> anyhow::Result<()> {
         }
     }
     // A sink has a WebSocket; that it has a socket for media, too, is so if the bridge is on another machine.
-    let people = u64::from(args.publishers) + u64::from(args.full) + u64::from(args.sinks);
+    let people = u64::from(args.publishers) + u64::from(args.full) + u64::from(args.sinks.max(args.connects));
     let wanted = people * if args.colibri.is_some() { 1 } else { 2 } + SPARE_DESCRIPTORS;
     if process::descriptor_limit().is_some_and(|limit| limit < wanted) {
         bail!("{wanted} descriptors are needed: raise the limit (ulimit -n) or run several generators");
@@ -99,16 +97,18 @@ pub(super) struct Run {
     pub(super) problems: Vec<String>,
     pub(super) samples: Vec<MediaSample>,
     run: u32,
-    base: Instant,
-    mailboxes: Vec<Arc<Mailbox>>,
+    pub(super) base: Instant,
+    pub(super) mailboxes: Vec<Arc<Mailbox>>,
     threads: Vec<JoinHandle<Counted>>,
     bar: ProgressBar,
     next_sample: Instant,
     server_cpu: Vec<CpuClock>,
     own_cpu: CpuClock,
     dropped: Option<u64>,
-    creates: Option<Creates>,
-    report: MediaReport,
+    pub(super) colibri: Option<Arc<Colibri>>,
+    /// Channels that opened before the run proper.
+    pub(super) channels_before: u64,
+    pub(super) report: MediaReport,
 }
 
 /// What one measured turn came to.
@@ -126,14 +126,12 @@ impl Run {
         let base = Instant::now();
         let live = Arc::new(Live::default());
         let routes = Routes::new(args.publishers, args.full);
-        let mut creates = None;
+        let mut colibri = None;
         let signaling: Arc<dyn Signaling> = match &args.colibri {
             Some(at) => {
-                let colibri = Colibri::start(&args, at, run, routes.clone())?;
-                if args.creates > 0 {
-                    creates = Some(colibri.burst(args.creates)?);
-                }
-                Arc::new(colibri)
+                let it = Arc::new(Colibri::start(&args, at, run, routes.clone())?);
+                colibri = Some(Arc::clone(&it));
+                it
             }
             None => Arc::new(Room::start(&signaling_args(&args)?, base, run, routes.clone())?),
         };
@@ -166,13 +164,16 @@ impl Run {
             bar,
             next_sample: base,
             dropped: process::receive_buffer_errors(),
-            creates,
+            colibri,
+            channels_before: 0,
             report: MediaReport::default(),
         })
     }
 
     fn course(&mut self) -> anyhow::Result<()> {
         self.sample("start");
+        self.creates()?;
+        self.connects();
         let (publishers, full, sinks) = (self.args.publishers, self.args.full, self.args.sinks);
         // The first of all creates the room; alone, nobody is offered anything.
         (0..publishers).for_each(|index| self.signaling.join(index));
@@ -181,7 +182,7 @@ impl Run {
             self.watch("publishers", 0.01);
         }
         let with_them = if full > 0 { full } else { sinks.min(1) };
-        self.join("full viewers", publishers..publishers + with_them);
+        self.join("full viewers", publishers..publishers + with_them, self.args.rate);
         self.watch("full viewers", self.args.settle.min(2.0));
         if self.live.get(|it| &it.connected) == 0 {
             self.problems.push("nobody connected; the rest was not tried".into());
@@ -190,7 +191,7 @@ impl Run {
         let before = self.sample("sinks");
         let begin = self.base.elapsed();
         let rest = publishers + with_them..publishers + full + sinks;
-        let connected = self.join("sinks", rest);
+        let connected = self.join("sinks", rest, self.args.rate);
         let after = self.sample("sinks");
         let last = Duration::from_nanos(self.live.get(|it| &it.last_connect));
         self.report.joining.seconds = last.saturating_sub(begin).as_secs_f64();
@@ -379,13 +380,11 @@ impl Run {
             not_admitted,
             ..report.viewers
         };
-        fill(&mut report, &counted, self.live.get(|it| &it.channels));
+        fill(&mut report, &counted, self.live.get(|it| &it.channels) - self.channels_before);
         report.traffic.receive_buffer_errors =
             process::receive_buffer_errors().zip(self.dropped).map(|(after, before)| after - before);
-        report.creates = self.creates.take();
         self.judge(&report, &counted, &ended);
-        report.errors = counted.errors;
-        for (kind, n) in ended.stats.errors {
+        for (kind, n) in counted.errors.into_iter().chain(ended.stats.errors) {
             *report.errors.entry(kind).or_default() += n;
         }
         report.generator_cpu_seconds = self.samples.last().and_then(|it| it.generator_cpu);
@@ -417,6 +416,7 @@ impl Run {
             (report.traffic.forged, "sampled packets that were not authentic"),
             (counted.strange, "packets that were not RTP"),
             (report.creates.as_ref().map_or(0, |it| it.refused), "creates refused"),
+            (report.connects.as_ref().map_or(0, |it| it.failed), "connects without media failed"),
         ] {
             if count > 0 {
                 self.problems.push(format!("{count} {what}"));
@@ -516,7 +516,10 @@ mod tests {
         let report =
             MediaReport { server: MediaServer { pids: vec![1], ..MediaServer::default() }, ..MediaReport::default() };
         let value = serde_json::to_value(&report).unwrap();
-        for key in ["ok", "viewers", "joining", "quality", "traffic", "server", "bare", "creates", "churn", "samples"] {
+        for key in [
+            "ok", "viewers", "joining", "quality", "traffic", "server", "bare", "creates", "connects", "churn",
+            "samples",
+        ] {
             assert!(value.get(key).is_some(), "{key}");
         }
         assert!(

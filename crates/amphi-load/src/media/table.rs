@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::report::{BareMedia, Churn, Creates, MediaReport};
+use super::report::{BareMedia, Churn, Connects, Cost, Creates, MediaReport};
 use crate::report::{latency, mib, row};
 
 impl fmt::Display for MediaReport {
@@ -30,6 +30,9 @@ impl fmt::Display for MediaReport {
         }
         if let Some(creates) = &self.creates {
             creates.write(f)?;
+        }
+        if let Some(connects) = &self.connects {
+            connects.write(f)?;
         }
         if let Some(churn) = &self.churn {
             churn.write(f)?;
@@ -140,7 +143,30 @@ impl Creates {
             "creates: {} endpoints in {:.2} s, {:.0} a second, {} refused",
             self.count, self.seconds, self.per_second, self.refused
         )?;
-        latency(f, "create", &self.latency)
+        latency(f, "create", &self.latency)?;
+        self.cost.write(f, "create", "creates")
+    }
+}
+
+impl Connects {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "connects without media: {} sinks in {:.2} s, {:.0} a second, {} failed",
+            self.count, self.seconds, self.per_second, self.failed
+        )?;
+        latency(f, "join to DTLS done", &self.latency)?;
+        self.cost.write(f, "connect", "connects")
+    }
+}
+
+impl Cost {
+    fn write(&self, f: &mut fmt::Formatter<'_>, one: &str, many: &str) -> fmt::Result {
+        if self.server_ms.is_some() {
+            row(f, &format!("server CPU per {one}"), self.server_ms, "ms")?;
+            row(f, &format!("{many} a second and server core"), self.per_server_core, "")?;
+        }
+        row(f, &format!("generator CPU per {one}"), self.generator_ms, "ms")
     }
 }
 

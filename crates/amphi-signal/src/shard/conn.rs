@@ -75,6 +75,8 @@ pub(crate) struct Conn {
     pub(crate) id: ConnId,
     pub(crate) node: Arc<Node>,
     session: RefCell<Arc<Session>>,
+    /// A service: rates and sizes of people are not for it.
+    unlimited: bool,
     /// Own full address, escaped.
     to: Box<str>,
     link: RefCell<Link>,
@@ -123,6 +125,7 @@ pub(crate) async fn run(shard: Rc<Shard>, b: Bound) {
     amphi_stanza::escape_into(&mut to, b.session.jid.as_str());
     let conn = Rc::new(Conn {
         id: b.session.conn,
+        unlimited: b.node.unlimited(&b.session),
         node: b.node,
         session: RefCell::new(b.session),
         to: to.into(),

@@ -206,6 +206,20 @@ async fn a_bridge_in_memory_announces_itself_and_answers_its_brewery() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_account_of_bridges_is_not_held_to_the_bounds_of_people() {
+    let (app, c2s, _) = node("listen = \"off\"\n").await;
+    let (mut focus, _) = Focus::join(c2s).await;
+    // Twice the size that a person's stanza may have; sizes and rates are lifted together.
+    let text = "x".repeat(512 * 1024);
+    let limits = XmlLimits { bytes: 1 << 20, ..XmlLimits::default() };
+    let large = format!("<message xmlns='jabber:client' to='nobody@localhost'><body>{text}</body></message>");
+    focus.link.out.send(Stanza::parse(large.into(), &limits).unwrap()).unwrap();
+    let health = focus.ask("get", "<healthcheck xmlns='http://jitsi.org/protocol/healthcheck'/>").await;
+    assert_eq!(health.ty().as_deref(), Some("result"), "the stream is still there");
+    app.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bridge_of_its_own_logs_in_over_tcp() {
     let (main, c2s, _) = node("enabled = false\nlisten = \"off\"\nnick = \"here\"\n").await;
     let data = std::env::temp_dir().join(format!("amphi-bridge-alone-{}-{c2s}", std::process::id()));

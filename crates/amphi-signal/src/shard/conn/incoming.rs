@@ -73,7 +73,7 @@ impl Conn {
 
     /// How long to wait until this client may be read again.
     pub(super) fn throttle(&self, shard: &Shard) -> Option<Duration> {
-        let rate = if self.session.borrow().admin { 0 } else { shard.settings.read_rate };
+        let rate = if self.unlimited { 0 } else { shard.settings.read_rate };
         let mut budget = self.budget.get();
         let wait = budget.wait(rate, Instant::now());
         self.budget.set(budget);
@@ -81,7 +81,7 @@ impl Conn {
     }
 
     fn limits(&self, shard: &Shard) -> amphi_stanza::Limits {
-        if self.session.borrow().admin { shard.settings.admin_limits } else { shard.settings.limits }
+        if self.unlimited { shard.settings.admin_limits } else { shard.settings.limits }
     }
 
     /// Handles all complete elements in the buffer, then writes what they produced. What is left when the link is not `mine` any

@@ -181,7 +181,7 @@ impl Conn {
         let outbox = self.outbox.borrow();
         let reason = if outbox.bytes() + self.rest.borrow().len() > shard.settings.max_unsent_bytes {
             "slow-reader"
-        } else if outbox.unacked() > shard.settings.max_unacked && !self.session.borrow().admin {
+        } else if outbox.unacked() > shard.settings.max_unacked && !self.unlimited {
             "never-acknowledges"
         } else {
             return;
