@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use amphi_jingle::colibri2::ConferenceModify;
+use amphi_jingle::colibri2::{ConferenceModify, KnownMedia};
 use amphi_jingle::{Limits, ns};
 use amphi_media::conference::ConferenceConfig;
 use amphi_media::ids::EndpointId;
@@ -158,6 +158,7 @@ struct Bridge {
     sockets: HashMap<SocketId, Socket>,
     next: u64,
     limits: Limits,
+    known_media: KnownMedia,
     shutdown: Shutdown,
     load: Load,
     illness: Option<String>,
@@ -194,6 +195,7 @@ impl Bridge {
             sockets: HashMap::new(),
             next: 0,
             limits: Limits::default(),
+            known_media: KnownMedia::default(),
             shutdown: Shutdown::new(&settings.times, settings.drain),
             load: Load::new(settings.load.clone()),
             illness: None,
@@ -381,7 +383,7 @@ impl Bridge {
 
     fn request(&mut self, now: Instant, link: usize, iq: Stanza) {
         let Some(modify) = iq.child("conference-modify", ns::COLIBRI2) else { return };
-        match ConferenceModify::parse(modify, &self.limits) {
+        match ConferenceModify::parse_knowing(modify, &self.limits, &mut self.known_media) {
             Ok(request) => {
                 self.next += 1;
                 self.asked.insert(self.next, Asked { link, iq });
