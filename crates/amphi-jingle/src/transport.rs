@@ -153,6 +153,14 @@ pub struct SctpMap {
     pub streams: u32,
 }
 
+impl SctpMap {
+    /// Writes `<sctpmap/>`, the last part of a transport.
+    pub fn write(&self, w: &mut XmlWriter) {
+        w.open_ns("sctpmap", ns::DTLS_SCTP).attr("number", self.number).attr("protocol", &self.protocol);
+        w.attr("streams", self.streams).close();
+    }
+}
+
 /// An ICE-UDP transport.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IceTransport {
@@ -235,8 +243,7 @@ impl IceTransport {
         }
         self.write_children(w);
         if let Some(s) = &self.sctpmap {
-            w.open_ns("sctpmap", ns::DTLS_SCTP).attr("number", s.number).attr("protocol", &s.protocol);
-            w.attr("streams", s.streams).close();
+            s.write(w);
         }
         w.close();
     }

@@ -130,6 +130,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             visitor: b[2],
             diarize: b[3],
             media: media.into(),
+            media_text: None,
             transport,
             sources,
             force_mute,

@@ -64,7 +64,7 @@ impl Room {
             _ => return cx.refuse(rq, &RoomError::BadRequest("An IQ is a get, set, result or error")),
         };
         let Some(from) = self.sender(rq).cloned() else { return cx.refuse(rq, &RoomError::NotOccupant) };
-        if answer && says_lost(rq.stanza) {
+        if ty.as_deref() == Some("error") && says_lost(rq.stanza) {
             self.relay(cx, rq, &from, nick, true);
             return self.bounced(cx, rq);
         }

@@ -468,6 +468,11 @@ impl Server {
         Some(ServiceLink::memory(node, jid, false).await)
     }
 
+    /// Runs a task on the thread that carries the links of [`Self::service`]: what they hand to each other wakes no other thread.
+    pub async fn run_beside_links(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shards.run_on(0, task).await;
+    }
+
     /// Stops accepting and closes all streams with `system-shutdown`.
     pub async fn stop(&self) {
         for t in &self.tasks {

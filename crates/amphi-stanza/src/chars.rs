@@ -66,18 +66,32 @@ const fn stops_value(c: u8) -> bool {
     c < 0x20 || matches!(c, b'<' | b'&' | b'"' | b'\'' | 0xef)
 }
 
-const fn table(value: bool) -> [bool; 256] {
-    let mut t = [false; 256];
-    let mut i = 0;
-    while i < 256 {
-        t[i] = if value { stops_value(i as u8) } else { stops_text(i as u8) };
-        i += 1;
-    }
-    t
+/// Bytes that may not be written as they are.
+const fn stops_plain(c: u8) -> bool {
+    c < 0x20 || matches!(c, b'<' | b'>' | b'&' | b'"' | b'\'' | 0xef)
 }
 
-const TEXT: [bool; 256] = table(false);
-const VALUE: [bool; 256] = table(true);
+macro_rules! table {
+    ($stops:ident) => {{
+        let mut t = [false; 256];
+        let mut i = 0;
+        while i < 256 {
+            t[i] = $stops(i as u8);
+            i += 1;
+        }
+        t
+    }};
+}
+
+const TEXT: [bool; 256] = table!(stops_text);
+const VALUE: [bool; 256] = table!(stops_value);
+const PLAIN: [bool; 256] = table!(stops_plain);
+
+/// Skips bytes that are written as they are.
+#[inline]
+pub(crate) fn skip_plain(b: &[u8], at: usize) -> usize {
+    skip(b, at, &PLAIN, stops_plain)
+}
 
 /// Skips bytes that need no look in text.
 #[inline]

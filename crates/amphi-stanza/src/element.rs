@@ -1,7 +1,7 @@
 //! Reading a parsed element.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -13,11 +13,34 @@ use crate::{BadJid, Jid, Rewrite, escape_into, ns, parse};
 
 /// One complete top-level element: the bytes as received and an index of spans over them.
 ///
-/// Cloning shares both.
+/// Cloning shares both. Of what this program wrote itself only the start tag is indexed, until somebody looks further: most of that is
+/// passed on by its address.
 #[derive(Clone)]
 pub struct Stanza {
     raw: ByteString,
-    index: Arc<Index>,
+    index: Arc<Tree>,
+}
+
+struct Tree {
+    /// Start tag and extent of the content, while there is no more.
+    head: Option<Index>,
+    whole: OnceLock<Index>,
+}
+
+impl Tree {
+    fn whole(index: Index) -> Arc<Self> {
+        Arc::new(Self { head: None, whole: OnceLock::from(index) })
+    }
+}
+
+/// What this program wrote itself has no limits.
+const AUTHORED: Limits = Limits { bytes: usize::MAX >> 1, depth: 1024, attrs: 1024, nodes: usize::MAX >> 1 };
+
+fn index_authored(raw: &str) -> Index {
+    match parse::parse(raw, &AUTHORED) {
+        Ok(index) => index,
+        Err(e) => panic!("authored XML is well-formed: {e}: {raw}"),
+    }
 }
 
 /// What kind of top-level element this is.
@@ -41,19 +64,42 @@ impl Stanza {
     pub fn parse(raw: Bytes, limits: &Limits) -> Result<Self, XmlError> {
         let raw = ByteString::try_from(raw).map_err(|_| XmlError::Utf8)?;
         let index = parse::parse(&raw, limits)?;
-        Ok(Self { raw, index: Arc::new(index) })
+        Ok(Self { raw, index: Tree::whole(index) })
     }
 
-    /// Parses bytes that this program wrote itself, without limits.
+    /// Takes bytes that this program wrote itself, without limits. What is behind the start tag is parsed when it is looked at; with debug
+    /// assertions at once, so that tests find a broken writer where it writes.
     ///
     /// # Panics
-    /// If they are not well-formed: the writer is broken then.
+    /// If they are not well-formed, now or when they are looked at: the writer is broken then.
     pub fn authored(raw: Bytes) -> Self {
-        let limits = Limits { bytes: usize::MAX >> 1, depth: 1024, attrs: 1024, nodes: usize::MAX >> 1 };
-        match Self::parse(raw.clone(), &limits) {
-            Ok(s) => s,
-            Err(e) => panic!("authored XML is well-formed: {e}: {}", String::from_utf8_lossy(&raw)),
+        let raw = match ByteString::try_from(raw) {
+            Ok(raw) => raw,
+            Err(e) => panic!("authored XML is UTF-8: {e}"),
+        };
+        if cfg!(debug_assertions) {
+            let index = Tree::whole(index_authored(&raw));
+            return Self { raw, index };
         }
+        Self::deferred(raw)
+    }
+
+    fn deferred(raw: ByteString) -> Self {
+        let index = match parse::head(&raw, &AUTHORED) {
+            Some(head) => Arc::new(Tree { head: Some(head), whole: OnceLock::new() }),
+            None => Tree::whole(index_authored(&raw)),
+        };
+        Self { raw, index }
+    }
+
+    fn index(&self) -> &Index {
+        self.index.whole.get_or_init(|| index_authored(self.text()))
+    }
+
+    /// The top-level element, of which only name, attributes and extent may be asked for: not what is in it.
+    pub(crate) fn start(&self) -> Element<'_> {
+        let index = self.index.head.as_ref().unwrap_or_else(|| self.index());
+        Element { raw: self.text(), index, at: 0 }
     }
 
     /// The bytes as received.
@@ -67,17 +113,17 @@ impl Stanza {
 
     /// Text together with its index.
     pub(crate) fn indexed(raw: String, index: Index) -> Self {
-        Self { raw: raw.into(), index: Arc::new(index) }
+        Self { raw: raw.into(), index: Tree::whole(index) }
     }
 
     /// The top-level element.
     pub fn root(&self) -> Element<'_> {
-        Element { raw: self.text(), index: &self.index, at: 0 }
+        Element { raw: self.text(), index: self.index(), at: 0 }
     }
 
     /// Message, presence, IQ, or something else.
     pub fn kind(&self) -> StanzaKind {
-        let root = self.root();
+        let root = self.start();
         if !matches!(root.ns(), ns::CLIENT | ns::SERVER) {
             return StanzaKind::Other;
         }
@@ -91,7 +137,7 @@ impl Stanza {
 
     /// Attribute of the top-level element.
     pub fn attr(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.root().attr(name)
+        self.start().attr(name)
     }
 
     /// The `type` attribute.
@@ -132,8 +178,7 @@ impl Stanza {
 
     /// The bytes between start and end tag, shared.
     pub fn content(&self) -> Bytes {
-        let n = &self.index.nodes[0];
-        self.raw.as_bytes().slice(n.content as usize..n.content_end as usize)
+        self.raw.as_bytes().slice(self.start().inner_range())
     }
 
     /// Starts a copy with another start tag and other children.
@@ -418,4 +463,53 @@ pub(crate) fn push_declaration(out: &mut String, prefix: &str, uri: &str) {
     out.push_str("='");
     escape_into(out, uri);
     out.push('\'');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLES: [&str; 6] = [
+        "<iq xmlns='jabber:client' type='get' id='1&amp;2' to='a@b/c'><query xmlns='urn:x'><iq/></query></iq>",
+        "<presence to='a@b/c'/>",
+        "<message></message>",
+        "<x:message xmlns:x='jabber:client' from=\"it's\">text<body xmlns='y'>&lt;</body> tail</x:message >",
+        "<a xmlns='urn:&amp;'><b>]]&gt;</b></a>",
+        "<m><m><m/></m></m>",
+    ];
+
+    #[test]
+    fn a_stanza_of_which_only_the_start_is_known_reads_and_rewrites_as_the_whole() {
+        for xml in SAMPLES {
+            let (late, whole) = (|| Stanza::deferred(xml.into()), Stanza::parse(xml.into(), &AUTHORED).unwrap());
+            let first = late();
+            assert!(first.index.whole.get().is_none() || first.index.head.is_none(), "{xml}: parsed without need");
+            assert_eq!(late().kind(), whole.kind(), "{xml}");
+            for name in ["to", "from", "id", "type", "xmlns"] {
+                assert_eq!(late().attr(name), whole.attr(name), "{xml}");
+            }
+            assert_eq!(late().content(), whole.content(), "{xml}");
+            assert_eq!(late().rewrite().set("to", "x@y").finish(), whole.rewrite().set("to", "x@y").finish(), "{xml}");
+            assert_eq!(late().rewrite().drop_content().finish(), whole.rewrite().drop_content().finish(), "{xml}");
+            assert_eq!(late().root().inner(), whole.root().inner(), "{xml}");
+            let names = |s: &Stanza| s.children().map(|c| (c.name().to_owned(), c.ns().to_owned())).collect::<Vec<_>>();
+            assert_eq!(names(&late()), names(&whole), "{xml}");
+        }
+    }
+
+    #[test]
+    fn attributes_and_forwarding_need_no_more_than_the_start() {
+        let s = Stanza::deferred(SAMPLES[0].into());
+        assert_eq!(s.to().unwrap().unwrap().as_str(), "a@b/c");
+        let _ = (s.kind(), s.id(), s.content(), s.rewrite().set("to", "x@y").set("from", "z@y").finish());
+        assert!(s.index.whole.get().is_none());
+        assert_eq!(s.children().next().unwrap().name(), "query");
+        assert!(s.index.whole.get().is_some());
+    }
+
+    #[test]
+    #[should_panic(expected = "authored XML is well-formed")]
+    fn a_broken_writer_is_found_when_somebody_looks() {
+        let _ = Stanza::deferred("<iq to='a@b'><x></iq>".into()).children();
+    }
 }

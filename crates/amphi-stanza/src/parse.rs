@@ -89,17 +89,48 @@ pub(crate) fn parse(raw: &str, limits: &Limits) -> Result<Index, XmlError> {
     }
 }
 
+/// Start tag and extent of an element that is known to be well-formed; `None` if it does not look like one.
+pub(crate) fn head(raw: &str, limits: &Limits) -> Option<Index> {
+    if raw.len() > u32::MAX as usize || !raw.starts_with('<') || !raw.ends_with('>') {
+        return None;
+    }
+    SCRATCH.with_borrow_mut(|s| {
+        let mut p = Parser::new(raw, limits, Outer::default(), s);
+        p.start_tag().ok()?;
+        let mut root = p.s.nodes[0];
+        if p.s.open.is_empty() {
+            // An empty element: there is nothing more.
+            return (p.at == raw.len()).then(|| p.index());
+        }
+        root.content_end = raw.rfind("</").filter(|at| *at >= root.content as usize)? as u32;
+        root.end = raw.len() as u32;
+        p.s.nodes[0] = root;
+        Some(p.index())
+    })
+}
+
 /// The same for an element of a stream.
 pub(crate) fn parse_within(raw: &str, limits: &Limits, outer: Outer<'_>) -> Result<Parsed, XmlError> {
     if raw.len() > limits.bytes.min(u32::MAX as usize) {
         return Err(XmlError::Limit("bytes"));
     }
     SCRATCH.with_borrow_mut(|s| {
+        let mut p = Parser::new(raw, limits, outer, s);
+        let parsed = p.document();
+        if s.nodes.capacity().max(s.attrs.capacity()) > KEEP {
+            *s = Scratch::default();
+        }
+        parsed
+    })
+}
+
+impl<'a> Parser<'a> {
+    fn new(raw: &'a str, limits: &'a Limits, outer: Outer<'a>, s: &'a mut Scratch) -> Self {
         s.nodes.clear();
         s.attrs.clear();
         s.open.clear();
         s.scope.clear();
-        let mut p = Parser {
+        Parser {
             raw,
             b: raw.as_bytes(),
             at: 0,
@@ -109,16 +140,17 @@ pub(crate) fn parse_within(raw: &str, limits: &Limits, outer: Outer<'_>) -> Resu
             decoded: Vec::new(),
             outer,
             wanted: Vec::new(),
-        };
-        let parsed = p.document();
-        if s.nodes.capacity().max(s.attrs.capacity()) > KEEP {
-            *s = Scratch::default();
         }
-        parsed
-    })
-}
+    }
 
-impl Parser<'_> {
+    fn index(&mut self) -> Index {
+        Index {
+            nodes: self.s.nodes.as_slice().into(),
+            attrs: self.s.attrs.as_slice().into(),
+            decoded: std::mem::take(&mut self.decoded),
+        }
+    }
+
     #[cold]
     fn bad(&self, what: &'static str) -> XmlError {
         XmlError::NotWellFormed { at: self.at, what }
@@ -146,11 +178,7 @@ impl Parser<'_> {
         if !self.wanted.is_empty() {
             return Ok(Parsed::WantsPrefixes { name_end, prefixes: std::mem::take(&mut self.wanted) });
         }
-        Ok(Parsed::Whole(Index {
-            nodes: self.s.nodes.as_slice().into(),
-            attrs: self.s.attrs.as_slice().into(),
-            decoded: std::mem::take(&mut self.decoded),
-        }))
+        Ok(Parsed::Whole(self.index()))
     }
 
     #[inline]

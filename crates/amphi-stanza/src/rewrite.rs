@@ -79,7 +79,7 @@ impl<'a> Rewrite<'a> {
 
     /// The name as it is written again: without prefix, except where the namespace cannot be a default one.
     fn push_name(&self, out: &mut String) {
-        let root = self.stanza.root();
+        let root = self.stanza.start();
         if root.ns() == ns::XML {
             out.push_str("xml:");
         }
@@ -87,7 +87,7 @@ impl<'a> Rewrite<'a> {
     }
 
     fn start_tag(&self, out: &mut String, skip_to: bool) {
-        let root = self.stanza.root();
+        let root = self.stanza.start();
         let reserved = root.ns() == ns::XML;
         out.push('<');
         self.push_name(out);
@@ -123,8 +123,8 @@ impl<'a> Rewrite<'a> {
     /// The default namespace of the children, if they relied on another one than the root's own. That is so when the
     /// root was written with a prefix; they get a declaration of their own then.
     fn foreign_default(&self) -> Option<&str> {
+        self.stanza.start().prefix().filter(|p| *p != "xml")?;
         let root = self.stanza.root();
-        root.prefix().filter(|p| *p != "xml")?;
         Some(root.default_ns()).filter(|d| *d != root.ns())
     }
 
@@ -142,10 +142,10 @@ impl<'a> Rewrite<'a> {
 
     fn body(&self, out: &mut String) {
         out.push_str(&self.prepend);
-        let root = self.stanza.root();
         match &self.keep {
-            None if self.foreign_default().is_none() => out.push_str(root.inner()),
+            None if self.foreign_default().is_none() => out.push_str(self.stanza.start().inner()),
             None => {
+                let root = self.stanza.root();
                 // Texts stay where they are, CDATA brackets included.
                 let mut from = root.inner_range().start;
                 for e in root.children() {
@@ -155,7 +155,7 @@ impl<'a> Rewrite<'a> {
                 }
                 out.push_str(&self.stanza.text()[from..root.inner_range().end]);
             }
-            Some(keep) => root.children().filter(|e| keep(e)).for_each(|e| self.child(out, &e)),
+            Some(keep) => self.stanza.root().children().filter(|e| keep(e)).for_each(|e| self.child(out, &e)),
         }
         out.push_str(&self.append);
     }

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use bytes::Bytes;
 
-use crate::{Element, Stanza};
+use crate::{Element, Stanza, chars};
 
 /// Writes one or more elements.
 ///
@@ -26,9 +26,11 @@ pub struct XmlWriter {
 /// Characters that XML cannot carry at all are replaced by U+FFFD; tab, line feed and carriage return become
 /// references, so that attribute values keep them.
 pub fn escape_into(out: &mut String, text: &str) {
-    let mut from = 0;
+    let (mut from, mut i) = (0, 0);
     let b = text.as_bytes();
-    for (i, c) in b.iter().enumerate() {
+    loop {
+        i = chars::skip_plain(b, i);
+        let Some(c) = b.get(i) else { break };
         let rep = match c {
             b'&' => "&amp;",
             b'<' => "&lt;",
@@ -43,14 +45,19 @@ pub fn escape_into(out: &mut String, text: &str) {
             0xef if matches!(b[i..], [0xef, 0xbf, 0xbe | 0xbf, ..]) => {
                 out.push_str(&text[from..i]);
                 out.push('\u{fffd}');
-                from = i + 3;
+                i += 3;
+                from = i;
                 continue;
             }
-            _ => continue,
+            _ => {
+                i += 1;
+                continue;
+            }
         };
         out.push_str(&text[from..i]);
         out.push_str(rep);
-        from = i + 1;
+        i += 1;
+        from = i;
     }
     out.push_str(&text[from..]);
 }

@@ -2,13 +2,14 @@
 //! reached (`spec/bridge.md` 1.1).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use amphi_bridge::control::settings::{
     BridgeLimits, BridgeSettings, BridgeTimes, Identity, LoadSettings, Login, Mapping, WebSockets,
 };
-use amphi_bridge::control::{BridgeHandle, NodeLink, Parts, Peers, addresses, rest, start, websocket};
+use amphi_bridge::control::{BridgeHandle, NodeLink, Parts, Peers, addresses, prepare, rest, websocket};
 use amphi_bridge::plane::{Plane, PlaneConfig};
 use amphi_bridge::transport::{Certificate, PeerLimits};
 use amphi_media::conference::ConferenceConfig;
@@ -32,8 +33,12 @@ pub(crate) struct Media {
     plane: Plane,
     /// The login at the main node of this process, until there is one.
     waiting: Option<Waiting>,
+    /// What runs it, until there is a node of this process beside which it can.
+    running: Option<Running>,
     tasks: Vec<tokio::task::AbortHandle>,
 }
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct Waiting {
     jid: FullJid,
@@ -75,7 +80,7 @@ impl Media {
         .with_context(|| format!("bridge.port: media on {bound:?}"))?;
         let (links, waiting) = links(b)?;
         let of_peers = plane.clone();
-        let handle = start(Parts {
+        let (handle, running) = prepare(Parts {
             settings: settings(b, mappings),
             decisions: ConferenceConfig { wanted_only: b.said.relay_wanted_only, ..ConferenceConfig::default() },
             peers: Peers {
@@ -88,7 +93,14 @@ impl Media {
             events,
             links,
         });
-        let mut me = Self { nick: b.nick.clone(), handle, plane, waiting, tasks: Vec::new() };
+        let running: Running = Box::pin(running);
+        let running = if waiting.is_some() {
+            Some(running)
+        } else {
+            tokio::spawn(running);
+            None
+        };
+        let mut me = Self { nick: b.nick.clone(), handle, plane, waiting, running, tasks: Vec::new() };
         if let Some(at) = b.listen {
             me.serve("bridge.listen", at, rest::router(me.handle.clone(), b.said.shutdown)).await?;
         }
@@ -124,8 +136,11 @@ impl Media {
         websocket::router(self.handle.clone())
     }
 
-    /// Logs in at the main node of this process.
+    /// Logs in at the main node of this process, whose thread also runs control: a request and its answer stay on it.
     pub(crate) async fn log_in(&mut self, server: &Server) -> anyhow::Result<()> {
+        if let Some(running) = self.running.take() {
+            server.run_beside_links(running).await;
+        }
         let Some(Waiting { jid, events, mut out }) = self.waiting.take() else { return Ok(()) };
         let mut link = server.service("main", jid).await.context("the main node is not in this process")?;
         let carried = async move {
@@ -142,7 +157,7 @@ impl Media {
                 }
             }
         };
-        self.tasks.push(tokio::spawn(carried).abort_handle());
+        server.run_beside_links(carried).await;
         Ok(())
     }
 

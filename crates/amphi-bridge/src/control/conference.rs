@@ -199,8 +199,7 @@ impl Conference {
     ) -> (EndpointId, colibri2::Transport) {
         let asked = e.transport.clone().unwrap_or_default();
         let name: Arc<str> = e.id.as_str().into();
-        let mut media = Media { ssrc_rewriting: e.capabilities.ssrc_rewriting, ..Media::default() };
-        formats::add(&mut media, &e.media, false, shared.settings.limits.formats_per_media);
+        let media = Media { ssrc_rewriting: e.capabilities.ssrc_rewriting, ..shared.media(&e.media) };
         let private = shared.settings.advertise_private || e.capabilities.private_addresses;
         let sctp = asked.sctp.map(|_| crate::transport::SctpRole::Server);
         let role = if e.visitor { Role::Visitor } else { Role::Participant };

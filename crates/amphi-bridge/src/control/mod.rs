@@ -37,5 +37,5 @@ pub use colibri::{Colibri, Figures, Input, NotAdmitted};
 pub use handle::BridgeHandle;
 pub use link::SocketId;
 pub use refusal::Refusal;
-pub use run::{MediaPlane, NodeLink, Parts, start};
+pub use run::{MediaPlane, NodeLink, Parts, prepare, start};
 pub use shared::{Output, Peers, Shared, Totals};

@@ -1,11 +1,13 @@
 //! The task that runs a bridge: gives the core what comes from nodes, the media plane, WebSockets and operators, and carries out what it wants.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use amphi_jingle::colibri2::ConferenceModify;
+use amphi_jingle::colibri2::{ConferenceModify, KnownMedia};
 use amphi_jingle::{Limits, ns};
 use amphi_media::conference::ConferenceConfig;
 use amphi_media::ids::EndpointId;
@@ -87,6 +89,13 @@ const BATCH: usize = 256;
 
 /// Starts a bridge on the current runtime. It ends when all handles are gone.
 pub fn start(parts: Parts) -> BridgeHandle {
+    let (handle, running) = prepare(parts);
+    tokio::spawn(running);
+    handle
+}
+
+/// A bridge, and what runs it, on whichever runtime that is polled.
+pub fn prepare(parts: Parts) -> (BridgeHandle, impl Future<Output = ()> + Send + 'static) {
     let (asks, asked) = mpsc::channel(ASKS);
     let (reports, seen) = watch::channel(None);
     let settings = Arc::new(parts.settings.clone());
@@ -97,8 +106,33 @@ pub fn start(parts: Parts) -> BridgeHandle {
         message_bytes: settings.limits.message_bytes,
         socket_queue: settings.limits.socket_queue.max(1),
     };
-    tokio::spawn(Bridge::new(parts, settings, reports).run(asked));
-    handle
+    (handle, Bridge::new(parts, settings, reports).run(asked))
+}
+
+/// What comes from nodes: one after the other, so that none of them waits for ever.
+struct Links {
+    events: Vec<Option<mpsc::Receiver<ClientEvent>>>,
+    turn: usize,
+}
+
+impl Links {
+    /// The next event and whose it is. Never, if all have ended.
+    async fn next(&mut self) -> (usize, ClientEvent) {
+        poll_fn(|cx| {
+            for _ in 0..self.events.len() {
+                let n = self.turn;
+                self.turn = (n + 1) % self.events.len();
+                let Some(events) = &mut self.events[n] else { continue };
+                match events.poll_recv(cx) {
+                    Poll::Ready(Some(e)) => return Poll::Ready((n, e)),
+                    Poll::Ready(None) => self.events[n] = None,
+                    Poll::Pending => {}
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
 }
 
 struct Socket {
@@ -118,12 +152,13 @@ struct Bridge {
     plane: Box<dyn MediaPlane>,
     events: mpsc::Receiver<Event>,
     links: Vec<mpsc::UnboundedSender<Stanza>>,
-    from_links: mpsc::Receiver<(usize, ClientEvent)>,
+    from_links: Links,
     breweries: Vec<Brewery>,
     asked: HashMap<u64, Asked>,
     sockets: HashMap<SocketId, Socket>,
     next: u64,
     limits: Limits,
+    known_media: KnownMedia,
     shutdown: Shutdown,
     load: Load,
     illness: Option<String>,
@@ -143,19 +178,8 @@ struct Bridge {
 
 impl Bridge {
     fn new(parts: Parts, settings: Arc<BridgeSettings>, reports: watch::Sender<Option<Arc<Report>>>) -> Self {
-        let (to_us, from_links) = mpsc::channel(ASKS);
-        let mut links = Vec::new();
-        for (n, mut link) in parts.links.into_iter().enumerate() {
-            links.push(link.out);
-            let to_us = to_us.clone();
-            tokio::spawn(async move {
-                while let Some(e) = link.events.recv().await {
-                    if to_us.send((n, e)).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
+        let (links, events) = parts.links.into_iter().map(|link| (link.out, Some(link.events))).unzip();
+        let from_links = Links { events, turn: 0 };
         let version = settings.identity.version.clone();
         let breweries = settings.logins.iter().map(|l| Brewery::new(l, NAME, &version)).collect();
         let renew_at = parts.peers.certificate.renew_at();
@@ -171,6 +195,7 @@ impl Bridge {
             sockets: HashMap::new(),
             next: 0,
             limits: Limits::default(),
+            known_media: KnownMedia::default(),
             shutdown: Shutdown::new(&settings.times, settings.drain),
             load: Load::new(settings.load.clone()),
             illness: None,
@@ -193,6 +218,8 @@ impl Bridge {
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
         let mut events = Vec::with_capacity(BATCH);
         let (mut sample_at, mut presence_at) = (Instant::now(), Instant::now());
+        let timer = tokio::time::sleep_until(sample_at.into());
+        tokio::pin!(timer);
         self.sample(Instant::now());
         self.publish();
         loop {
@@ -215,6 +242,10 @@ impl Bridge {
             {
                 deadline = deadline.min(other);
             }
+            // A timer that stays where it is costs nothing.
+            if timer.deadline() != deadline.into() {
+                timer.as_mut().reset(deadline.into());
+            }
             tokio::select! {
                 n = self.events.recv_many(&mut events, BATCH) => {
                     if n == 0 {
@@ -226,7 +257,7 @@ impl Bridge {
                         self.colibri.handle(now, Input::Plane(e));
                     }
                 }
-                Some((link, e)) = self.from_links.recv() => self.link_event(Instant::now(), link, e),
+                (link, e) = self.from_links.next() => self.link_event(Instant::now(), link, e),
                 ask = asks.recv() => match ask {
                     Some(ask) => self.ask(Instant::now(), ask),
                     None => {
@@ -237,7 +268,7 @@ impl Bridge {
                     }
                 },
                 Some(stats) = self.questions.recv() => self.answered(Instant::now(), stats),
-                () = tokio::time::sleep_until(deadline.into()) => self.tick(Instant::now()),
+                () = &mut timer => self.tick(Instant::now()),
             }
         }
     }
@@ -246,14 +277,13 @@ impl Bridge {
         if self.colibri.poll_timeout().is_some_and(|at| at <= now) {
             self.colibri.handle(now, Input::Tick);
         }
-        if !self.left {
+        if !self.left && self.breweries.iter().any(|b| b.poll_timeout().is_some_and(|at| at <= now)) {
             let stats = self.presence();
             for b in &mut self.breweries {
                 b.tick(now, &stats);
             }
         }
-        let endpoints = self.colibri.local_endpoints();
-        if self.shutdown.poll_timeout().is_some() && self.shutdown.tick(now, endpoints) {
+        if self.shutdown.poll_timeout().is_some() && self.shutdown.tick(now, self.colibri.local_endpoints()) {
             tracing::info!(phase = ?self.shutdown.phase(), "The shutdown goes on.");
             self.publish();
         }
@@ -321,7 +351,8 @@ impl Bridge {
     // ---- nodes ---------------------------------------------------------------------------------------------------------
 
     fn link_event(&mut self, now: Instant, link: usize, e: ClientEvent) {
-        let stats = self.presence();
+        // Statistics are told on arrival alone.
+        let stats = if matches!(e, ClientEvent::Up { .. }) { self.presence() } else { Vec::new() };
         let left = self.left;
         let Some(b) = self.breweries.get_mut(link) else { return };
         let before = (b.is_online(), b.rooms());
@@ -352,7 +383,7 @@ impl Bridge {
 
     fn request(&mut self, now: Instant, link: usize, iq: Stanza) {
         let Some(modify) = iq.child("conference-modify", ns::COLIBRI2) else { return };
-        match ConferenceModify::parse(modify, &self.limits) {
+        match ConferenceModify::parse_knowing(modify, &self.limits, &mut self.known_media) {
             Ok(request) => {
                 self.next += 1;
                 self.asked.insert(self.next, Asked { link, iq });

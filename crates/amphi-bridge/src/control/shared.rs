@@ -4,17 +4,18 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use amphi_jingle::colibri2::ConferenceModified;
+use amphi_jingle::colibri2::{ConferenceModified, Media};
 use amphi_media::conference::ConferenceConfig;
 use amphi_media::ids::{ConferenceId, EndpointId, SourceId};
 use amphi_media::speech::SpeechConfig;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::formats;
 use super::link::SocketId;
 use super::refusal::Refusal;
 use super::settings::BridgeSettings;
-use crate::plane::command::Command;
+use crate::plane::command::{self, Command};
 use crate::transport::{Certificate, Credentials, LocalAddress, PeerLimits};
 
 /// What transports are made of.
@@ -150,11 +151,16 @@ pub struct Shared {
     pub totals: Totals,
     /// Whose numbers are in use, and in which conference.
     homes: HashMap<EndpointId, ConferenceId>,
+    /// What lists of formats mean, for those that come again and again.
+    formats: Vec<(Arc<[Media]>, command::Media)>,
     conferences: u32,
     endpoints: u32,
     sources: u32,
     random: StdRng,
 }
+
+/// As many lists as [`amphi_jingle::colibri2::KnownMedia`] knows.
+const FORMATS: usize = 64;
 
 const KEY_CHARS: &[u8; 16] = b"0123456789abcdef";
 const PASSWORD_CHARS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -175,6 +181,7 @@ impl Shared {
             out: VecDeque::new(),
             totals: Totals::default(),
             homes: HashMap::new(),
+            formats: Vec::new(),
             conferences: 0,
             endpoints: 0,
             sources: 0,
@@ -190,6 +197,19 @@ impl Shared {
     /// Endpoints, relayed endpoints and relays.
     pub fn members(&self) -> usize {
         self.homes.len()
+    }
+
+    /// What an endpoint that is signaled like this can do.
+    pub(super) fn media(&mut self, signaled: &Arc<[Media]>) -> command::Media {
+        if let Some((_, known)) = self.formats.iter().find(|(of, _)| Arc::ptr_eq(of, signaled)) {
+            return known.clone();
+        }
+        let mut media = command::Media::default();
+        formats::add(&mut media, signaled, false, self.settings.limits.formats_per_media);
+        if self.formats.len() < FORMATS {
+            self.formats.push((signaled.clone(), media.clone()));
+        }
+        media
     }
 
     pub(super) fn plane(&mut self, c: Command) {

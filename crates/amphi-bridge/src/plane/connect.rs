@@ -10,7 +10,7 @@ use crossbeam_channel::Receiver;
 use foldhash::{HashMap, HashMapExt};
 
 use super::event::Event;
-use super::mailbox::EventSink;
+use super::mailbox::{EventSink, Later};
 use super::shard::{ShardLink, ShardOrder};
 use super::socket::Socket;
 use crate::transport::{self, Pool, Receive};
@@ -39,6 +39,8 @@ pub(super) struct Handshake {
 /// What a transport thread reads from.
 pub(super) struct Inputs {
     pub(super) orders: Receiver<TransportOrder>,
+    /// Taken before each of the others.
+    pub(super) later: Later<TransportOrder>,
     pub(super) datagrams: Receiver<Handshake>,
 }
 
@@ -94,7 +96,7 @@ impl TransportThread {
                     Ok(datagram) => self.datagram(&datagram),
                     Err(_) => return,
                 },
-                default(deadline.saturating_duration_since(now)) => {}
+                default(deadline.saturating_duration_since(now)) => self.take_later(),
             }
             for _ in 0..BURST {
                 let Ok(order) = self.inputs.orders.try_recv() else { break };
@@ -114,11 +116,23 @@ impl TransportThread {
     }
 
     fn datagram(&mut self, datagram: &Handshake) {
+        self.take_later();
         let receive = Receive { source: datagram.remote, destination: datagram.local, bytes: &datagram.bytes };
         self.pool.handle_datagram(Instant::now(), receive);
     }
 
+    fn take_later(&mut self) {
+        for order in self.inputs.later.take() {
+            self.carry_out(order);
+        }
+    }
+
     fn order(&mut self, order: TransportOrder) {
+        self.take_later();
+        self.carry_out(order);
+    }
+
+    fn carry_out(&mut self, order: TransportOrder) {
         let now = Instant::now();
         match order {
             TransportOrder::Add { id, conference, endpoint, shard, peer } => {

@@ -15,6 +15,8 @@ pub(super) struct Place {
     /// None: it is behind a relay.
     pub(super) role: Option<Role>,
     pub(super) relayed_by: Option<EndpointId>,
+    /// A visitor whose client has said nothing yet: nobody waits for what is done about it.
+    pub(super) silent: bool,
 }
 
 /// All places.
@@ -91,7 +93,8 @@ impl Directory {
         self.remove(id);
         // Who publishes is at home; who only receives is where there is room.
         let shard = if role == Role::Visitor { least(&self.loads) } else { home };
-        let place = Place { conference, shard, thread, role: Some(role), relayed_by: None };
+        let place =
+            Place { conference, shard, thread, role: Some(role), relayed_by: None, silent: role == Role::Visitor };
         self.loads[shard] += 1;
         if let Some(count) = self.threads.get_mut(thread) {
             *count += 1;
@@ -106,13 +109,20 @@ impl Directory {
             return Err(PlaneError::Full("endpoints"));
         }
         self.remove(id);
-        let place = Place { role: None, relayed_by: Some(relay), ..carrier };
+        let place = Place { role: None, relayed_by: Some(relay), silent: false, ..carrier };
         self.endpoints.insert(id, place);
         Ok(place)
     }
 
     pub(super) fn find(&self, id: EndpointId) -> Option<Place> {
         self.endpoints.get(&id).copied()
+    }
+
+    /// The client has answered.
+    pub(super) fn answered(&mut self, id: EndpointId) -> Option<Place> {
+        let place = self.endpoints.get_mut(&id)?;
+        place.silent = false;
+        Some(*place)
     }
 
     /// Forgets somebody, with a relay all behind it.

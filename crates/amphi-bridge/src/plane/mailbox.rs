@@ -1,8 +1,8 @@
 //! How the plane's threads hand things to each other. Orders (commands, keys, wishes between shards) are never lost: their number is bounded
 //! by what control and transports do. Packets are lost (and counted by the sender) when the reader does not keep up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::mpsc;
@@ -51,6 +51,11 @@ impl<O, P> Mailbox<O, P> {
         sent
     }
 
+    /// Hands an order over that nobody waits for: the reader, which never sleeps for long, comes to it with whatever is next.
+    pub(super) fn order_later(&self, order: O) -> bool {
+        self.orders.send(order).is_ok()
+    }
+
     /// Hands a packet over. `false` if there was no room.
     pub(super) fn packet(&self, packet: P) -> bool {
         let sent = match self.packets.try_send(packet) {
@@ -76,6 +81,35 @@ impl<O, P> Inlet<O, P> {
     pub(super) fn looking(&self) {
         self.wake.woken.store(false, Ordering::Release);
         std::sync::atomic::fence(Ordering::SeqCst);
+    }
+}
+
+/// Orders for a thread that nobody waits for. They are taken before whatever comes next, so that the thread is not woken for each.
+pub(super) struct Later<O> {
+    orders: Arc<Mutex<Vec<O>>>,
+}
+
+impl<O> Clone for Later<O> {
+    fn clone(&self) -> Self {
+        Self { orders: self.orders.clone() }
+    }
+}
+
+impl<O> Default for Later<O> {
+    fn default() -> Self {
+        Self { orders: Arc::default() }
+    }
+}
+
+impl<O> Later<O> {
+    /// Hands an order over.
+    pub(super) fn push(&self, order: O) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+    }
+
+    /// All of them, in order.
+    pub(super) fn take(&self) -> Vec<O> {
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -33,8 +33,8 @@ pub use event::Event;
 use crate::transport::{self, Credentials, LocalAddress, Pool, PoolLimits};
 use command::{AddConnected, AddEndpoint, Recipients, Role};
 use connect::{Handshake, Inputs, TransportOrder, TransportThread};
-use directory::Directory;
-use mailbox::EventSink;
+use directory::{Directory, Place};
+use mailbox::{EventSink, Later};
 use shard::{Shard, ShardLink, ShardOrder, ShardParts, WAKE};
 use socket::Socket;
 use stats::PlaneStats;
@@ -103,6 +103,8 @@ struct Inner {
     ufrag_prefix: String,
     shards: Arc<[ShardLink]>,
     transports: Arc<[(Sender<TransportOrder>, Sender<Handshake>)]>,
+    /// By transport thread.
+    later: Vec<Later<TransportOrder>>,
     directory: Mutex<Directory>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     start: Instant,
@@ -146,11 +148,12 @@ impl Plane {
         let shards: Arc<[ShardLink]> = links.into();
         let mut transports = Vec::new();
         let mut inputs = Vec::new();
-        for _ in 0..threads {
+        let later: Vec<Later<TransportOrder>> = (0..threads).map(|_| Later::default()).collect();
+        for later in &later {
             let (orders, orders_in) = crossbeam_channel::unbounded();
             let (datagrams, datagrams_in) = crossbeam_channel::bounded(config.queue);
             transports.push((orders, datagrams));
-            inputs.push(Inputs { orders: orders_in, datagrams: datagrams_in });
+            inputs.push(Inputs { orders: orders_in, later: later.clone(), datagrams: datagrams_in });
         }
         let transports: Arc<[_]> = transports.into();
         let ours: Vec<(SocketAddr, Socket)> = sockets
@@ -198,6 +201,7 @@ impl Plane {
             directory: Mutex::new(Directory::new(count, threads, config.max_endpoints, config.max_conferences)),
             shards,
             transports,
+            later,
             threads: Mutex::new(handles),
             start,
         };
@@ -241,6 +245,7 @@ impl Plane {
             Command::AddConnected(add) => {
                 let AddConnected { id, conference, role, media, local, remote, keys } = *add;
                 let place = self.directory().add(id, conference, role, 0)?;
+                self.directory().answered(id);
                 self.shard(place.shard, ShardOrder::AddEndpoint { id, conference, role, media: Arc::new(media) });
                 let (shard, thread) = (place.shard, place.thread);
                 self.every(|| ShardOrder::Bind { local, remote, endpoint: id, shard, thread, proven: true });
@@ -268,7 +273,8 @@ impl Plane {
                 }
             }
             Command::SetRemote { endpoint, remote } => {
-                if let Some(place) = self.directory().find(endpoint) {
+                let answered = self.directory().answered(endpoint);
+                if let Some(place) = answered {
                     let command = transport::Command::SetRemote { id: endpoint, remote };
                     self.transport(place.thread, TransportOrder::Pool(command));
                 }
@@ -355,12 +361,14 @@ impl Plane {
         let thread = transport::demux::thread_of(&ufrag, self.inner.ufrag_prefix.len()).map_or(0, usize::from);
         let place = self.directory().add(id, conference, role, thread)?;
         // The shard first: keys may come at any time after.
-        self.shard(place.shard, ShardOrder::AddEndpoint { id, conference, role, media: Arc::new(media) });
-        let visitor_or_participant = !matches!(role, Role::Relay { .. });
-        self.transport(
-            place.thread,
-            TransportOrder::Add { id, conference, endpoint: visitor_or_participant, shard: place.shard, peer },
-        );
+        self.about(&place, ShardOrder::AddEndpoint { id, conference, role, media: Arc::new(media) });
+        let endpoint = !matches!(role, Role::Relay { .. });
+        let order = TransportOrder::Add { id, conference, endpoint, shard: place.shard, peer };
+        match self.inner.later.get(place.thread) {
+            // Its first datagram wakes the thread.
+            Some(later) if place.silent => later.push(order),
+            _ => self.transport(place.thread, order),
+        }
         Ok(())
     }
 
@@ -373,7 +381,7 @@ impl Plane {
             | Output::AssumedBandwidth { receiver, .. }
             | Output::Spare { relay: receiver, .. } => {
                 if let Some(place) = self.directory().find(*receiver) {
-                    self.shard(place.shard, ShardOrder::Decision { conference, output });
+                    self.about(&place, ShardOrder::Decision { conference, output });
                 }
                 return;
             }
@@ -414,6 +422,14 @@ impl Plane {
     fn shard(&self, shard: usize, order: ShardOrder) {
         if let Some(link) = self.inner.shards.get(shard) {
             link.order(order);
+        }
+    }
+
+    /// An order about one endpoint, for its shard.
+    fn about(&self, place: &Place, order: ShardOrder) {
+        match self.inner.shards.get(place.shard) {
+            Some(link) if place.silent => drop(link.order_later(order)),
+            _ => self.shard(place.shard, order),
         }
     }
 

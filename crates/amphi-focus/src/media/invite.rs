@@ -146,6 +146,7 @@ impl Conference {
             visitor,
             diarize: facts.diarize,
             media: offer.media.clone(),
+            media_text: Some(offer.media_text.clone()),
             transport: Some(Transport { ice_controlling: true, sctp, ..Transport::default() }),
             sources: Some(sources.unwrap_or_default()),
             force_mute: (force != ForceMute::default()).then_some(force),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use amphi_jingle::colibri2::{Capabilities, Media};
+use amphi_jingle::colibri2::{Capabilities, Media, media_text};
 use amphi_jingle::{Action, IceTransport, MediaType, SctpMap, SourceMap, SourceSet, StartMuted, json, ns as jns};
 use amphi_stanza::{XmlWriter, ns};
 
@@ -21,6 +21,8 @@ pub(crate) struct Offer {
     pub(crate) data: bool,
     /// What the bridge is told of it.
     pub(crate) media: Arc<[Media]>,
+    /// The same as it is written.
+    pub(crate) media_text: Arc<str>,
     pub(crate) capabilities: Capabilities,
     /// The bridge announces sources itself.
     pub(crate) rewriting: bool,
@@ -29,6 +31,7 @@ pub(crate) struct Offer {
 }
 
 const DESCRIPTION_END: &str = "</description>";
+const TRANSPORT_END: &str = "</transport>";
 
 impl Offer {
     fn new(features: Features, config: &MediaConfig) -> Self {
@@ -61,6 +64,7 @@ impl Offer {
         Self {
             descriptions,
             data: config.sctp && features.has(Features::SCTP),
+            media_text: media_text(&media),
             media: media.into(),
             capabilities: Capabilities {
                 source_names: true,
@@ -123,7 +127,14 @@ impl Offer {
             content(w, "data");
             w.open_ns("description", jns::RTP).attr("media", "application").open("rtcp-mux").close().close();
             let map = SctpMap { number: port, protocol: "webrtc-datachannel".into(), streams: 1024 };
-            IceTransport { sctpmap: Some(map), ..p.transport.clone() }.write(w);
+            match transport.strip_suffix(TRANSPORT_END) {
+                Some(begun) => {
+                    w.raw(begun);
+                    map.write(w);
+                    w.raw(TRANSPORT_END);
+                }
+                None => IceTransport { sctpmap: Some(map), ..p.transport.clone() }.write(w),
+            }
             w.close();
         }
         w.open_ns("group", jns::GROUPING).attr("semantics", "BUNDLE");

@@ -1,5 +1,6 @@
 //! Endpoints and relays, in requests and in answers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use amphi_stanza::{Element, XmlWriter};
@@ -231,6 +232,8 @@ pub struct Endpoint {
     pub diarize: bool,
     /// What it can send and receive; shared, since many endpoints have the same.
     pub media: Arc<[Media]>,
+    /// How `media` is written ([`media_text`]), if that is known already.
+    pub media_text: Option<Arc<str>>,
     /// Its transport.
     pub transport: Option<Transport>,
     /// Its sources, all of them; `None`: as before.
@@ -255,6 +258,10 @@ impl Endpoint {
     }
 
     pub(crate) fn parse(e: Element<'_>, l: &Limits) -> Result<Self> {
+        Self::parse_knowing(e, l, &mut KnownMedia::default())
+    }
+
+    pub(crate) fn parse_knowing(e: Element<'_>, l: &Limits, known: &mut KnownMedia) -> Result<Self> {
         let mut p = Self {
             id: need(e, "id", l)?,
             create: flag(e, "create"),
@@ -264,10 +271,9 @@ impl Endpoint {
             diarize: flag(e, "diarize"),
             ..Self::default()
         };
-        let mut media = Vec::new();
+        p.media = known.read(e, l)?;
         for c in e.children().filter(|c| c.ns() == ns::COLIBRI2) {
             match c.name() {
-                "media" => push(&mut media, parse_media(c, l)?, 2, "media")?,
                 "transport" => p.transport = Some(Transport::parse(c, l)?),
                 "sources" => p.sources = Some(MediaSource::parse_all(c, l)?),
                 "force-mute" => p.force_mute = Some(ForceMute { audio: flag(c, "audio"), video: flag(c, "video") }),
@@ -282,7 +288,6 @@ impl Endpoint {
                 _ => {}
             }
         }
-        p.media = media.into();
         Ok(p)
     }
 
@@ -296,7 +301,10 @@ impl Endpoint {
         if self.diarize {
             w.attr("diarize", "true");
         }
-        self.media.iter().for_each(|m| write_media(m, w));
+        match &self.media_text {
+            Some(text) => drop(w.raw(text)),
+            None => self.media.iter().for_each(|m| write_media(m, w)),
+        }
         if let Some(t) = &self.transport {
             t.write(w);
         }
@@ -340,6 +348,50 @@ fn parse_media(e: Element<'_>, l: &Limits) -> Result<Media> {
         formats.take(c, l)?;
     }
     Ok(Media { ty, formats })
+}
+
+/// How media are written in an endpoint.
+pub fn media_text(media: &[Media]) -> Arc<str> {
+    let mut w = XmlWriter::new();
+    media.iter().for_each(|m| write_media(m, &mut w));
+    w.finish_string().into()
+}
+
+/// Media that were read before, by how they were written: nearly all clients of a meeting can do the same, and say it in hundreds of
+/// elements.
+#[derive(Debug, Default)]
+pub struct KnownMedia {
+    known: HashMap<Box<str>, Arc<[Media]>>,
+    key: String,
+}
+
+/// There are a few kinds of clients. Whoever makes up more does not find them here.
+const KNOWN: usize = 64;
+
+impl KnownMedia {
+    /// The media of an endpoint; those of one list are one.
+    fn read(&mut self, e: Element<'_>, l: &Limits) -> Result<Arc<[Media]>> {
+        let all = || e.children().filter(|c| c.is("media", ns::COLIBRI2));
+        self.key.clear();
+        all().for_each(|c| self.key.push_str(c.outer()));
+        if self.key.is_empty() {
+            return Ok(Arc::default());
+        }
+        if let Some(known) = self.known.get(self.key.as_str()) {
+            return Ok(known.clone());
+        }
+        let mut media = Vec::new();
+        for c in all() {
+            push(&mut media, parse_media(c, l)?, 2, "media")?;
+        }
+        let media: Arc<[Media]> = media.into();
+        // The same text means the same, unless it leans on prefixes that are declared further out.
+        let alone = |c: Element<'_>| c.outer().starts_with("<media") && !c.standalone().contains("xmlns:");
+        if self.known.len() < KNOWN && all().all(alone) {
+            self.known.insert(self.key.as_str().into(), media.clone());
+        }
+        Ok(media)
+    }
 }
 
 fn write_media(m: &Media, w: &mut XmlWriter) {
@@ -412,5 +464,62 @@ impl Relay {
             w.close();
         }
         w.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use amphi_stanza::Stanza;
+
+    use super::*;
+    use crate::colibri2::ConferenceModify;
+
+    fn media() -> Arc<[Media]> {
+        let mut formats = Formats::default();
+        formats.payload_types.push(crate::PayloadType {
+            id: 111,
+            name: "opus".into(),
+            channels: 2,
+            ..Default::default()
+        });
+        Arc::new([Media { ty: MediaType::Audio, formats }])
+    }
+
+    fn request(text: Option<Arc<str>>) -> Stanza {
+        let mut m = ConferenceModify::new("m");
+        m.endpoints.push(Endpoint { create: true, media: media(), media_text: text, ..Endpoint::new("e") });
+        let mut w = XmlWriter::new();
+        m.write(&mut w);
+        w.stanza()
+    }
+
+    #[test]
+    fn media_are_written_the_same_from_text_that_is_kept() {
+        assert_eq!(request(None).raw(), request(Some(media_text(&media()))).raw());
+    }
+
+    #[test]
+    fn equal_media_are_read_once() {
+        let (l, mut known) = (Limits::default(), KnownMedia::default());
+        let mut read =
+            |s: &Stanza| ConferenceModify::parse_knowing(s.root(), &l, &mut known).unwrap().endpoints.remove(0).media;
+        let (a, b) = (read(&request(None)), read(&request(None)));
+        assert_eq!(a, media());
+        assert!(Arc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn media_that_lean_on_prefixes_of_further_out_are_read_each_time() {
+        let (l, mut known) = (Limits::default(), KnownMedia::default());
+        let mut names = |ns: &str| {
+            let xml = format!(
+                "<conference-modify xmlns='jitsi:colibri2' xmlns:p='{ns}' meeting-id='m'><endpoint id='e'><media type='audio'><p:payload-type id='1' name='x'/></media></endpoint></conference-modify>"
+            );
+            let s = Stanza::authored(xml.into());
+            ConferenceModify::parse_knowing(s.root(), &l, &mut known).unwrap();
+            known.known.len()
+        };
+        assert_eq!(names("urn:xmpp:jingle:apps:rtp:1"), 0);
+        assert_eq!(names("urn:other"), 0);
     }
 }

@@ -7,6 +7,8 @@ mod error;
 mod request;
 
 pub use connect::{Connect, ConnectType, Ping};
-pub use endpoint::{Capabilities, Endpoint, ForceMute, Media, MediaSource, Relay, Sctp, SctpRole, Transport};
+pub use endpoint::{
+    Capabilities, Endpoint, ForceMute, KnownMedia, Media, MediaSource, Relay, Sctp, SctpRole, Transport, media_text,
+};
 pub use error::{ColibriError, ErrorReason};
 pub use request::{ConferenceModified, ConferenceModify};

@@ -2,7 +2,7 @@
 
 use amphi_stanza::{Element, XmlWriter};
 
-use super::{Connect, Endpoint, MediaSource, Relay};
+use super::{Connect, Endpoint, KnownMedia, MediaSource, Relay};
 use crate::error::{ParseError, Result};
 use crate::jingle::Trace;
 use crate::read::{flag, flag_or_true, need, push, text};
@@ -42,6 +42,14 @@ impl ConferenceModify {
     /// # Errors
     /// If something that must be said is not, a part is not valid, or a limit is exceeded. The answer is `bad-request`.
     pub fn parse(e: Element<'_>, l: &Limits) -> Result<Self> {
+        Self::parse_knowing(e, l, &mut KnownMedia::default())
+    }
+
+    /// The same for somebody who reads many: equal media of endpoints are read once.
+    ///
+    /// # Errors
+    /// As [`ConferenceModify::parse`].
+    pub fn parse_knowing(e: Element<'_>, l: &Limits, known: &mut KnownMedia) -> Result<Self> {
         if !e.is("conference-modify", ns::COLIBRI2) {
             return Err(ParseError::Missing("conference-modify"));
         }
@@ -56,7 +64,7 @@ impl ConferenceModify {
         for c in e.children() {
             match (c.name(), c.ns()) {
                 ("endpoint", ns::COLIBRI2) => {
-                    push(&mut m.endpoints, Endpoint::parse(c, l)?, l.endpoints, "endpoints")?;
+                    push(&mut m.endpoints, Endpoint::parse_knowing(c, l, known)?, l.endpoints, "endpoints")?;
                 }
                 ("relay", ns::COLIBRI2) => push(&mut m.relays, Relay::parse(c, l)?, l.relays, "relays")?,
                 ("connects", ns::COLIBRI2) => {
