@@ -104,6 +104,21 @@ class Host:
     def start(self, *command, output):
         return subprocess.Popen([*self.enter(), *map(str, command)], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
+    def close(self, protocol, port):
+        """A firewall that drops what comes to a port; what is undone is the returned function."""
+        rule = ["pref", "10", "ipproto", protocol, "dport", str(port), "blackhole"]
+        # Before the rule that finds what is for this host.
+        run("ip", "-n", self.name, "rule", "add", "pref", "100", "lookup", "local")
+        run("ip", "-n", self.name, "rule", "del", "pref", "0")
+        run("ip", "-n", self.name, "rule", "add", *rule)
+
+        def again():
+            run("ip", "-n", self.name, "rule", "add", "pref", "0", "lookup", "local")
+            run("ip", "-n", self.name, "rule", "del", "pref", "100")
+            run("ip", "-n", self.name, "rule", "del", *rule)
+
+        return again
+
     def log(self, node):
         file = WORK / "hosts" / self.name / "run" / "units" / f"amphi@{node}.log"
         return file.read_text(errors="replace") if file.exists() else ""
@@ -152,7 +167,7 @@ class Deployment:
                 host.run("sh", "-c", f"echo AMPHI__FOCUS__OPEN_NODE_AT={max(1, audience // 10)} >/etc/default/amphi-main")
             print(host.run(f"{self.out}/install.sh", *names).strip(), flush=True)
         self.proxy = None
-        self.certificate(DOMAIN, 1)
+        self.certificate(DOMAIN, 90)
         file = self.out / "nginx" / f"{DOMAIN}.conf"
         self.main.run("cp", file, "/etc/nginx/conf.d/")
         self.main.run("sh", "-c", "rm -f /etc/nginx/sites-enabled/*")
@@ -248,9 +263,54 @@ def inside(audience):
         if few or sum(spread.values()) < audience:
             return f"not spread: {spread}"
 
-    for name, process in (("main", deployment.proxy),):
-        process.terminate()
-        process.wait()
+    def broken(what, wanted, fix, breaks, mends):
+        """Something is misconfigured; the check has to say so, and what to do."""
+
+        @step(f"the check names {what}")
+        def _(d):
+            undo = breaks(d)
+            try:
+                words = d.until(1, wanted)
+                print("\n".join(line for line in words.splitlines() if not line.startswith("ok ")), flush=True)
+                assert fix in words, words
+            finally:
+                mends(d, undo)
+
+    def certificate(*arguments):
+        def breaks(d):
+            d.certificate(*arguments)
+            d.nginx()
+        return breaks
+
+    def good(d, _):
+        d.certificate(DOMAIN, 90)
+        d.nginx()
+
+    broken("an expired certificate", "its certificate has expired", "certbot", certificate(DOMAIN, -1), good)
+    broken("a certificate for another name", f"its certificate is for other names than {DOMAIN}", "certbot",
+           certificate("other.example.com", 90), good)
+    broken("a certificate that nobody renews", "ends in 2 days", "certbot renew", certificate(DOMAIN, 3), good)
+
+    def no_map(d):
+        d.main.run("sed", "-i", "/ v[0-9] amphi_v[0-9];/d", f"/etc/nginx/conf.d/{DOMAIN}.conf")
+        d.nginx()
+
+    def with_map(d, _):
+        d.main.run("cp", d.out / "nginx" / f"{DOMAIN}.conf", "/etc/nginx/conf.d/")
+        d.nginx()
+
+    broken("a proxy that knows no nodes", f"the proxy of {DOMAIN} sends people of v3 to another node", "?vnode=v3", no_map, with_map)
+    broken("a closed port of a bridge", "bridge2 tells browsers 10.99.0.32:10000, and nothing answers there", "open UDP 10000",
+           lambda d: d.hosts["bridge2"].close("udp", 10000), lambda d, again: again())
+    broken("a closed port of a node", "links with v5: no answer from 10.99.0.15:52695: a firewall drops the packets",
+           "firewalls must let the other nodes in", lambda d: d.hosts["v5"].close("tcp", 52695), lambda d, again: again())
+
+    @step("the check is green again")
+    def _(d):
+        d.until(0, " 0 wrong.")
+
+    deployment.proxy.terminate()
+    deployment.proxy.wait()
     for host in deployment.hosts.values():
         for node in [host.name] if host.name != "people" else []:
             host.run("systemctl", "stop", f"amphi@{node}")

@@ -144,6 +144,25 @@ impl Front {
         Some(turn)
     }
 
+    /// Answers the conference requests that a connection begins with. The first other request is what is left, for proxies put everything on the
+    /// connections that they keep; its turn to shake hands comes anew.
+    async fn requests(
+        &self,
+        io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        peer: IpAddr,
+        head: Head,
+        buf: BytesMut,
+        turn: OwnedSemaphorePermit,
+    ) -> Option<(Head, BytesMut, OwnedSemaphorePermit)> {
+        if !request::fits(&head, self.app.request_bytes) {
+            return Some((head, buf, turn));
+        }
+        drop(turn);
+        let served = request::serve(io, &self.app, peer, head, buf, self.settings.head_timeout).await;
+        let Ok(request::Served::Other(head, buf)) = served else { return None };
+        Some((*head, buf, self.turns.clone().acquire_owned().await.ok()?))
+    }
+
     async fn plain_connection(
         self: Arc<Self>,
         shard: Rc<Shard>,
@@ -154,6 +173,7 @@ impl Front {
         let Some(turn) = self.turn(place).await else { return };
         let head = head::read(&mut socket, &self.settings.region_header);
         let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
+        let Some((head, buf, turn)) = Box::pin(self.requests(&mut socket, peer, head, buf, turn)).await else { return };
         if let Some(endpoint) = self.queue_endpoint(&head) {
             drop(turn);
             Box::pin(self.enqueue(Socket::Plain(socket), endpoint, head, buf)).await;
@@ -180,8 +200,14 @@ impl Front {
             self.metrics.refuse("tls-handshake");
             return;
         };
+        // WebSockets stay with HTTP/1.1, for which browsers open connections of their own.
+        if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {
+            drop(turn);
+            return serve_http_2(stream, self.router.clone(), peer).await;
+        }
         let head = head::read(&mut stream, &self.settings.region_header);
         let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
+        let Some((head, buf, turn)) = self.requests(&mut stream, peer, head, buf, turn).await else { return };
         if let Some(endpoint) = self.queue_endpoint(&head) {
             drop(turn);
             self.enqueue(Socket::Tls(Box::new(stream)), endpoint, head, buf).await;
@@ -329,20 +355,43 @@ impl Front {
 
     async fn http(
         &self,
-        mut io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: IpAddr,
         head: Head,
-        mut buf: BytesMut,
+        buf: BytesMut,
     ) {
-        let time = self.settings.head_timeout;
-        if request::fits(&head, self.app.request_bytes) {
-            match request::serve(&mut io, &self.app, peer, head, buf, time).await {
-                Ok(request::Served::Other(rest)) => buf = rest,
-                Ok(request::Served::Closed) | Err(_) => return,
-            }
-        }
-        serve_http(Prefixed::new(buf.freeze(), io), self.router.clone(), peer, time).await;
+        // A proxy would put somebody's WebSocket on a connection that it keeps, and what serves the rest cannot take one.
+        let keep = head.forwarded_for.is_none() && !self.app.trusts(peer);
+        let io = Prefixed::new(buf.freeze(), io);
+        serve_http(io, self.router.clone(), peer, self.settings.head_timeout, keep).await;
     }
+}
+
+/// How TLS names HTTP/2.
+pub(crate) const HTTP_2: &[u8] = b"h2";
+/// Requests of one HTTP/2 connection that are answered at the same time.
+const STREAMS: u32 = 100;
+
+/// Serves HTTP/2 on one connection. One whose peer has gone without a word ends with a ping.
+async fn serve_http_2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: axum::Router, peer: IpAddr) {
+    use axum::http::{HeaderValue, header};
+    let service = hyper::service::service_fn(move |mut req: hyper::Request<hyper::body::Incoming>| {
+        req.extensions_mut().insert(Peer(peer));
+        // HTTP/2 has it in the address of the request (RFC 9113, 8.3.1).
+        let host = req.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+        if let Some(host) = host.filter(|_| !req.headers().contains_key(header::HOST)) {
+            req.headers_mut().insert(header::HOST, host);
+        }
+        tower_call(router.clone(), req)
+    });
+    let conn = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+        .timer(hyper_util::rt::TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(head::MAX_HEAD as u32)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .serve_connection(hyper_util::rt::TokioIo::new(io), service);
+    let _ = conn.await;
 }
 
 /// Serves HTTP on one connection; a head that takes longer than `head_timeout` ends it.
@@ -351,6 +400,7 @@ async fn serve_http(
     router: axum::Router,
     peer: IpAddr,
     head_timeout: Duration,
+    keep: bool,
 ) {
     let service = hyper::service::service_fn(move |mut req: hyper::Request<hyper::body::Incoming>| {
         req.extensions_mut().insert(Peer(peer));
@@ -359,6 +409,7 @@ async fn serve_http(
     let conn = hyper::server::conn::http1::Builder::new()
         .timer(hyper_util::rt::TokioTimer::new())
         .header_read_timeout(head_timeout)
+        .keep_alive(keep)
         .serve_connection(hyper_util::rt::TokioIo::new(io), service)
         // Bridge channels are WebSockets that other roles of this process serve.
         .with_upgrades();
@@ -370,7 +421,7 @@ pub(crate) async fn serve_admin(listener: TcpListener, router: axum::Router, hea
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                tokio::spawn(serve_http(socket, router.clone(), peer.ip(), head_timeout));
+                tokio::spawn(serve_http(socket, router.clone(), peer.ip(), head_timeout, true));
             }
             Err(e) => {
                 tracing::warn!(error = %e, "Accepting a connection for administration failed.");

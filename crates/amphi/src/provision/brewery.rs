@@ -104,7 +104,8 @@ impl Brewery {
         let made = self.iq(to, &create).await?;
         let element = made.child("conference-modified", amphi_jingle::ns::COLIBRI2).context("no answer of a bridge")?;
         let made = ConferenceModified::parse(element, &Limits::default())?;
-        let ice = made.endpoints.first().and_then(|e| e.transport.as_ref()?.ice.as_ref()).context("it has no transport")?;
+        let ice =
+            made.endpoints.first().and_then(|e| e.transport.as_ref()?.ice.as_ref()).context("it has no transport")?;
         let (Some(fragment), Some(password)) = (ice.ufrag.clone(), ice.pwd.clone()) else {
             bail!("its transport has no credentials");
         };

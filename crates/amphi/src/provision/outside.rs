@@ -72,7 +72,8 @@ impl Check<'_> {
         for node in std::iter::once(&plan.main).chain(&plan.visitors).filter(|n| serving.contains(&&*n.name)) {
             let name = &node.name;
             let main = *name == plan.main.name;
-            let (host, vnode) = if main { (domain.clone(), None) } else { (format!("{name}.meet.jitsi"), Some(&**name)) };
+            let (host, vnode) =
+                if main { (domain.clone(), None) } else { (format!("{name}.meet.jitsi"), Some(&**name)) };
             match Person::come(door.clone(), &host, &room, vnode).await {
                 Ok(person) => {
                     self.found.fine(format!("streams reach {name} through https://{domain}"));
@@ -152,7 +153,11 @@ impl Check<'_> {
         if told.iter().all(|(_, answer)| answer.is_err()) || silent > 0 {
             let why = told.iter().find_map(|(_, answer)| answer.as_ref().err()).map(|e| format!("{e:#}"));
             return self.found.wrong(
-                format!("{name} tells browsers {}, and nothing answers there ({})", list(false), why.unwrap_or_default()),
+                format!(
+                    "{name} tells browsers {}, and nothing answers there ({})",
+                    list(false),
+                    why.unwrap_or_default()
+                ),
                 open,
             );
         }
@@ -160,7 +165,10 @@ impl Check<'_> {
             return self.found.wrong(format!("{name} does not tell browsers its public address {public}"), open);
         }
         if !list(false).is_empty() {
-            self.found.note(format!("{} of {name} does not answer from here; routers often refuse that from inside", list(false)));
+            self.found.note(format!(
+                "{} of {name} does not answer from here; routers often refuse that from inside",
+                list(false)
+            ));
         }
         self.found.fine(format!("{name} answers over UDP at {}", list(true)));
     }

@@ -75,7 +75,8 @@ impl Message {
     fn attribute(&self, wanted: u16) -> Option<&[u8]> {
         let mut rest = self.0.get(20..)?;
         while rest.len() >= 4 {
-            let (ty, length) = (u16::from_be_bytes([rest[0], rest[1]]), usize::from(u16::from_be_bytes([rest[2], rest[3]])));
+            let (ty, length) =
+                (u16::from_be_bytes([rest[0], rest[1]]), usize::from(u16::from_be_bytes([rest[2], rest[3]])));
             let value = rest.get(4..4 + length)?;
             if ty == wanted {
                 return Some(value);
