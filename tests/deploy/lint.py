@@ -237,8 +237,10 @@ def schemas(version):
     folder = provisioned / "kubernetes" / version
     folder.mkdir(parents=True)
     for file in source.glob("*.json"):
-        # In the package they find each other by addresses of its own.
-        (folder / file.name).write_text(file.read_text().replace('"/api/_definitions.json', '"_definitions.json'))
+        # In the package they find each other by addresses of its own; here, as files.
+        schema = json.loads(file.read_text().replace('"/api/_definitions.json', '"_definitions.json'))
+        schema.pop("$id", None)
+        (folder / file.name).write_text(json.dumps(schema))
     return folder
 
 
