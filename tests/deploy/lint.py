@@ -167,6 +167,31 @@ if tool("nginx", "nginx: both configurations") and tool("openssl", "nginx: both 
             run("nginx", "-t", "-p", folder, "-c", folder / "nginx.conf")
 
 
+# ---- Debian --------------------------------------------------------------------------------------------------------------
+
+if tool("cargo-deb", "package: a Debian package (cargo install cargo-deb)") and tool("dpkg-deb", "package: its content"):
+
+    @check("package: it is built from what is there, and has what belongs into it")
+    def _():
+        package = provisioned / "amphi.deb"
+        run("cargo", "deb", "--no-build", "--no-strip", "--fast", "--profile", "dev", "--package", "amphi", "--output", package, cwd=ROOT)
+        lines = [line.split() for line in run("dpkg-deb", "--contents", package).splitlines()]
+        there = {line[5].removeprefix("."): line[0] for line in lines}
+        for path, mode in {
+            "/usr/bin/amphi": "-rwxr-xr-x", "/lib/systemd/system/amphi@.service": "-rw-r--r--",
+            "/usr/lib/sysctl.d/60-amphi.conf": "-rw-r--r--", "/usr/share/amphi/amphi.toml": "-rw-r--r--",
+            "/usr/share/doc/amphi/copyright": "-rw-r--r--",
+        }.items():
+            assert any(there.get(p) == mode for p in (path, "/usr" + path)), (path, there)
+        control = run("dpkg-deb", "--field", package)
+        assert "Package: amphi\n" in control and "adduser" in control and "libc6" in control, control
+        folder = provisioned / "package"
+        run("dpkg-deb", "--control", package, folder)
+        assert {"postinst", "postrm", "prerm"} <= {file.name for file in folder.iterdir()}, list(folder.iterdir())
+        run("dpkg-deb", "--extract", package, folder / "root")
+        run(folder / "root" / "usr/bin/amphi", "config", "check", folder / "root" / "usr/share/amphi/amphi.toml")
+
+
 # ---- Kubernetes ----------------------------------------------------------------------------------------------------------
 
 
