@@ -124,16 +124,33 @@ class Host:
         return file.read_text(errors="replace") if file.exists() else ""
 
 
-def certificates(name, folder, days, *more):
-    """A certificate from the authority of this test."""
+AUTHORITY = f"""[ca]
+default_ca = it
+[it]
+new_certs_dir = {WORK}
+database = {WORK}/index.txt
+rand_serial = yes
+unique_subject = no
+default_md = sha256
+policy = names
+[names]
+commonName = supplied
+"""
+
+
+def certificates(name, folder, days):
+    """A certificate from the authority of this test, which is thirty days old and has some left, or none."""
     folder.mkdir(parents=True, exist_ok=True)
     key, ask, pem = folder / "privkey.pem", folder / "ask.pem", folder / "fullchain.pem"
     run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
         "-keyout", key, "-out", ask)
     names = folder / "names"
     names.write_text(f"subjectAltName=DNS:{name}\n")
-    run("openssl", "x509", "-req", "-in", ask, "-CA", WORK / "authority.pem", "-CAkey", WORK / "authority.key",
-        "-CAcreateserial", "-days", days, "-extfile", names, "-out", pem, *more)
+    (WORK / "ca.cnf").write_text(AUTHORITY)
+    (WORK / "index.txt").write_text("")
+    at = lambda days: time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))  # noqa: E731
+    run("openssl", "ca", "-batch", "-notext", "-config", WORK / "ca.cnf", "-cert", WORK / "authority.pem", "-keyfile",
+        WORK / "authority.key", "-in", ask, "-out", pem, "-extfile", names, "-startdate", at(-30), "-enddate", at(days))
 
 
 def provisioned():
@@ -176,9 +193,9 @@ class Deployment:
                       "/etc/nginx/nginx.conf")
         self.nginx()
 
-    def certificate(self, name, days, *more):
+    def certificate(self, name, days):
         folder = WORK / "certificate"
-        certificates(name, folder, days, *more)
+        certificates(name, folder, days)
         live = f"/etc/letsencrypt/live/{DOMAIN}"
         self.main.run("mkdir", "-p", live)
         self.main.run("cp", folder / "privkey.pem", folder / "fullchain.pem", live)
