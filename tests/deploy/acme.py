@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 import socket
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -46,19 +47,29 @@ def free():
         return s.getsockname()[1]
 
 
+def named(query):
+    """The answer of a name server that knows one address."""
+    end = 12
+    while query[end]:
+        end += query[end] + 1
+    question, kind = query[12 : end + 5], int.from_bytes(query[end + 1 : end + 3], "big")
+    answers = b"" if kind != 1 else b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"
+    head = query[:2] + b"\x81\x80\x00\x01" + (1 if answers else 0).to_bytes(2, "big") + b"\x00\x00\x00\x00"
+    return head + question + answers
+
+
 def names(port):
-    """A name server that knows one address."""
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", port))
-    while True:
-        query, asker = server.recvfrom(1500)
-        end = 12
-        while query[end]:
-            end += query[end] + 1
-        question, kind = query[12 : end + 5], int.from_bytes(query[end + 1 : end + 3], "big")
-        answers = b"" if kind != 1 else b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"
-        head = query[:2] + b"\x81\x80\x00\x01" + (1 if answers else 0).to_bytes(2, "big") + b"\x00\x00\x00\x00"
-        server.sendto(head + question + answers, asker)
+    """Answers over TCP, which Pebble takes, as long as the program runs."""
+
+    class One(socketserver.StreamRequestHandler):
+        def handle(self):
+            while length := self.rfile.read(2):
+                answer = named(self.rfile.read(int.from_bytes(length, "big")))
+                self.wfile.write(len(answer).to_bytes(2, "big") + answer)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", port), One)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
 def start(name, *command, **environment):
@@ -96,9 +107,9 @@ def hold(port, *protocols):
             return tls.getpeercert(), tls.selected_alpn_protocol()
 
 
-ports = {name: free() for name in ("directory", "management", "proof", "names", "front", "c2s", "admin", "media", "unused")}
+ports = {name: free() for name in ("directory", "management", "proof", "names", "front", "c2s", "admin", "unused")}
 subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=pebble", "-addext",
-                "subjectAltName=IP:127.0.0.1", "-keyout", work / "pebble.key", "-out", work / "pebble.pem"],
+                "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", work / "pebble.key", "-out", work / "pebble.pem"],
                check=True, capture_output=True)
 (work / "pebble.json").write_text(json.dumps({"pebble": {
     "listenAddress": f"127.0.0.1:{ports['directory']}", "managementListenAddress": f"127.0.0.1:{ports['management']}",
@@ -114,8 +125,7 @@ c2s = "127.0.0.1:{ports['c2s']}"
 admin = "127.0.0.1:{ports['admin']}"
 public_url = "https://{DOMAIN}"
 [bridge]
-port = {ports['media']}
-addresses = ["127.0.0.1"]
+enabled = false
 [tls]
 front = true
 [tls.acme]
@@ -133,7 +143,7 @@ def serve():
 
 
 def main():
-    threading.Thread(target=names, args=(ports["names"],), daemon=True).start()
+    names(ports["names"])
     start("pebble", "pebble", "-config", work / "pebble.json", "-dnsserver", f"127.0.0.1:{ports['names']}",
           PEBBLE_VA_NOSLEEP="1")
     trusted = ssl.create_default_context(cafile=str(work / "pebble.pem"))
