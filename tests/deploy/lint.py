@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 import jsonschema
+import kubernetes_validate
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -166,6 +167,31 @@ if tool("nginx", "nginx: both configurations") and tool("openssl", "nginx: both 
             run("nginx", "-t", "-p", folder, "-c", folder / "nginx.conf")
 
 
+# ---- Debian --------------------------------------------------------------------------------------------------------------
+
+if tool("cargo-deb", "package: a Debian package (cargo install cargo-deb)") and tool("dpkg-deb", "package: its content"):
+
+    @check("package: it is built from what is there, and has what belongs into it")
+    def _():
+        package = provisioned / "amphi.deb"
+        run("cargo", "deb", "--no-build", "--no-strip", "--fast", "--profile", "dev", "--package", "amphi", "--output", package, cwd=ROOT)
+        lines = [line.split() for line in run("dpkg-deb", "--contents", package).splitlines()]
+        there = {line[5].removeprefix("."): line[0] for line in lines}
+        for path, mode in {
+            "/usr/bin/amphi": "-rwxr-xr-x", "/lib/systemd/system/amphi@.service": "-rw-r--r--",
+            "/usr/lib/sysctl.d/60-amphi.conf": "-rw-r--r--", "/usr/share/amphi/amphi.toml": "-rw-r--r--",
+            "/usr/share/doc/amphi/copyright": "-rw-r--r--",
+        }.items():
+            assert any(there.get(p) == mode for p in (path, "/usr" + path)), (path, there)
+        control = run("dpkg-deb", "--field", package)
+        assert "Package: amphi\n" in control and "adduser" in control and "libc6" in control, control
+        folder = provisioned / "package"
+        run("dpkg-deb", "--control", package, folder)
+        assert {"postinst", "postrm", "prerm"} <= {file.name for file in folder.iterdir()}, list(folder.iterdir())
+        run("dpkg-deb", "--extract", package, folder / "root")
+        run(folder / "root" / "usr/bin/amphi", "config", "check", folder / "root" / "usr/share/amphi/amphi.toml")
+
+
 # ---- Kubernetes ----------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +252,33 @@ VARIANTS = {
              "secrets.existingSecret=mine"],
 }
 
+# The oldest version that the chart is for, and the newest of which schemas are there.
+KUBERNETES = ["1.28.0", "1.37.0"]
+
+
+def schemas(version):
+    """The schemas of a version of Kubernetes as files for kubeconform."""
+    source = pathlib.Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{version}-local-strict"
+    folder = provisioned / "kubernetes" / version
+    folder.mkdir(parents=True)
+    for file in source.glob("*.json"):
+        # In the package they find each other by addresses of its own; here, as files.
+        schema = json.loads(file.read_text().replace('"/api/_definitions.json', '"_definitions.json'))
+        schema.pop("$id", None)
+        (folder / file.name).write_text(json.dumps(schema))
+    return folder
+
+
+def conforms(text, folder, version):
+    file = provisioned / "rendered.yaml"
+    file.write_text(text)
+    told = run("kubeconform", "-strict", "-summary", "-kubernetes-version", version, "-schema-location",
+               f"{folder}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json", "-skip", "ServiceMonitor", file)
+    assert "Invalid: 0, Errors: 0" in told and "Valid: 0," not in told, told
+
+
 if tool("helm", "chart: lint and rendering"):
+    conform = {v: schemas(v) for v in KUBERNETES} if tool("kubeconform", "chart: kubeconform") else {}
 
     @check("chart: helm finds nothing wrong")
     def _():
@@ -237,7 +289,13 @@ if tool("helm", "chart: lint and rendering"):
         @check(f"chart: rendered ({variant}), all is well-formed and our configurations are accepted")
         def _(settings=settings):
             arguments = [part for setting in ["domain=meet.example.com", *settings] for part in ("--set", setting)]
-            rendered = list(filter(None, yaml.safe_load_all(run("helm", "template", "test", CHART, *arguments))))
+            for version in KUBERNETES:
+                text = run("helm", "template", "test", CHART, "--kube-version", version, *arguments)
+                rendered = list(filter(None, yaml.safe_load_all(text)))
+                for thing in (t for t in rendered if t["kind"] != "ServiceMonitor"):
+                    kubernetes_validate.validate(thing, version.rsplit(".", 1)[0], strict=True)
+                if version in conform:
+                    conforms(text, conform[version], version)
             maps = {o["metadata"]["name"]: o["data"] for o in rendered if o["kind"] == "ConfigMap"}
             sets = [o for o in rendered if o["kind"] == "StatefulSet"]
             assert sets, "no workloads"

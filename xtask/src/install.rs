@@ -36,6 +36,21 @@ fn apt(wanted: &str, packages: &[&str]) -> anyhow::Result<()> {
     }
 }
 
+/// Makes sure that a program written in Go is there, built from its module at a version; returns the folder that it may be in.
+pub(crate) fn go(program: &str, module: &str) -> anyhow::Result<PathBuf> {
+    let folder = target_dir().join("go-tools");
+    if is_installed(program) || folder.join(program).is_file() {
+        return Ok(folder);
+    }
+    if !is_installed("go") {
+        bail!("{program} is missing, and so is Go to build it; install either");
+    }
+    println!("building {module}");
+    let mut install = Command::new("go");
+    install.args(["install", module]).env("GOBIN", &folder).env("GOFLAGS", "-trimpath");
+    if teed(install)?.0 { Ok(folder) } else { bail!("{program} is missing, and go install {module} failed") }
+}
+
 /// The npm packages of the interop tests; returns their folder.
 pub(crate) fn npm() -> anyhow::Result<PathBuf> {
     npm_in(root().join("tests/interop/npm"))

@@ -1,5 +1,6 @@
 //! The project's chores. `cargo xtask test` installs what the tests need and runs them all; `cargo xtask check` is the fast
-//! part of it, for while one works, `cargo xtask interop` the part with foreign clients and servers, `cargo xtask deploy` the lints of packages, and `cargo xtask browser` the
+//! part of it, for while one works, `cargo xtask interop` the part with foreign clients and servers, `cargo xtask deploy` the lints of packages and a
+//! provisioned deployment (`--namespaces`: that alone, with a large audience), and `cargo xtask browser` the
 //! part with a browser. `cargo xtask run` builds the page and the server and starts it; `cargo xtask page` builds the page alone.
 
 mod deploy;
@@ -35,11 +36,13 @@ fn main() -> ExitCode {
             interop::build_and_run(&mut tally);
             Ok(tally)
         }
-        "deploy" => deploy(),
+        "deploy" => deploy(std::env::args().nth(2).as_deref() == Some("--namespaces")),
         "page" => page::build().map(|()| Tally::default()),
         "browser" => browser(),
         "test" => test(),
-        _ => bail!("usage: cargo xtask run | page | check | licences | deploy | interop | browser | test"),
+        _ => {
+            bail!("usage: cargo xtask run | page | check | licences | deploy [--namespaces] | interop | browser | test")
+        }
     });
     match outcome {
         Ok(_) if task == "page" => ExitCode::SUCCESS,
@@ -84,10 +87,10 @@ fn browser() -> anyhow::Result<Tally> {
 }
 
 /// What is installed elsewhere: image, packages, chart, and what `amphi provision` writes.
-fn deploy() -> anyhow::Result<Tally> {
+fn deploy(namespaces: bool) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     tally.step("deploy: the server", cargo(&["build", "--package", "amphi"]));
-    deploy::lint(&mut tally);
+    deploy::run(&mut tally, namespaces);
     Ok(tally)
 }
 
@@ -118,7 +121,7 @@ fn test() -> anyhow::Result<Tally> {
     tally.step("documentation", documentation);
     licences::check(&mut tally);
     // The tests of the server have built it; building it alone would build its dependencies again, with other features.
-    deploy::lint(&mut tally);
+    deploy::run(&mut tally, false);
     interop::run(&mut tally);
     page::browser_tests(&mut tally);
     Ok(tally)

@@ -52,9 +52,16 @@ pub(crate) trait Health: Send + Sync {
     fn report(&self) -> serde_json::Value;
 }
 
-/// Routes of the public front.
-pub(crate) fn front(http: Arc<Http>, more: Option<Router>) -> Router {
-    let router = common(http.clone())
+/// Routes of the public front. Metrics are for operators: they are there only where somebody wants it so.
+pub(crate) fn front(http: Arc<Http>, more: Option<Router>, metrics_too: bool) -> Router {
+    let mut router = common();
+    if metrics_too {
+        router = router.route("/metrics", get(metrics));
+    } else {
+        // No room has this name.
+        router = router.route("/metrics", any(|| async { StatusCode::NOT_FOUND }));
+    }
+    let router = router
         .route("/xmpp-websocket", get(keep_alive))
         .route("/{tenant}/xmpp-websocket", get(keep_alive))
         .route("/http-bind", any(bosh::handle))
@@ -69,7 +76,7 @@ pub(crate) fn front(http: Arc<Http>, more: Option<Router>) -> Router {
 
 /// Routes of the focus' and operators' address.
 pub(crate) fn admin(http: Arc<Http>, more: Option<Router>) -> Router {
-    let router = common(http.clone()).merge(crate::operators::routes());
+    let router = common().route("/metrics", get(metrics)).merge(crate::operators::routes());
     let router = router.layer(middleware::from_fn_with_state(http.clone(), cors)).with_state(http);
     // The rest is for operators: no page of another origin may ask for it.
     match more {
@@ -78,14 +85,13 @@ pub(crate) fn admin(http: Arc<Http>, more: Option<Router>) -> Router {
     }
 }
 
-fn common(_: Arc<Http>) -> Router<Arc<Http>> {
+fn common() -> Router<Arc<Http>> {
     Router::new()
         .route("/conference-request/v1", any(conference_request))
         .route("/{tenant}/conference-request/v1", any(conference_request))
         .route("/about/health", get(health))
         .route("/about/version", get(version))
         .route("/about/status", get(status))
-        .route("/metrics", get(metrics))
 }
 
 /// Clients fetch the WebSocket address as a keep-alive (`spec/client.md` 6.3).

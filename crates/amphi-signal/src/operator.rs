@@ -167,9 +167,8 @@ impl Operator {
             .flat_map(|l| {
                 l.known().map(|(domain, in_memory, address)| LinkFigures {
                     domain: domain.to_owned(),
-                    // What is in the same process is always within reach.
-                    up: in_memory || state(domain),
-                    in_memory,
+                    up: in_memory.unwrap_or_else(|| state(domain)),
+                    in_memory: in_memory.is_some(),
                     address: address.map(str::to_owned),
                 })
             })

@@ -32,7 +32,7 @@ use crate::operator::Operator;
 use crate::queue::{self, Queue, QueueSettings, Service, ServiceSettings};
 use crate::service::ServiceLink;
 use crate::shard::{NewConn, NewFraming, ShardMsg, ShardSettings, Shards};
-use crate::tls::{CertificateSource, ServerTls, TlsError};
+use crate::tls::{CertificateSource, Peers, ServerTls, TlsError};
 use crate::transport::RawTransport;
 use crate::virt::Virtual;
 
@@ -114,6 +114,12 @@ pub struct FrontServer {
     pub settings: FrontSettings,
     /// HTTPS.
     pub tls: bool,
+    /// Certificate of HTTPS, where it is another one than servers see.
+    pub certificate: Option<CertificateSource>,
+    /// Names for a certificate of HTTPS that is made here.
+    pub names: Vec<String>,
+    /// Serve `/metrics` here too, for everybody who comes.
+    pub metrics: bool,
     /// Fronts of nodes elsewhere, as host and port, by name; `main` is the main node.
     pub there: HashMap<String, String>,
 }
@@ -250,7 +256,11 @@ impl Server {
         let journal = Arc::new(Journal::new(settings.journal));
         let registry = Arc::new(registry);
         let tls = Self::certificate(&settings)?;
-        let front_tls = ServerTls::load(settings.certificate.clone(), vec!["localhost".to_owned()], false)?;
+        let of_front = settings.front.as_ref();
+        let source = of_front.and_then(|f| f.certificate.clone()).unwrap_or_else(|| settings.certificate.clone());
+        let names = of_front.map(|f| f.names.clone()).filter(|n| !n.is_empty());
+        let front_tls =
+            ServerTls::load(source, names.unwrap_or_else(|| vec!["localhost".to_owned()]), Peers::Browsers)?;
         let shard_settings = Arc::new(settings.shard.clone());
         let shards = Shards::start(settings.shards.max(1), shard_settings, &metrics).map_err(StartError::Threads)?;
         let virt = Arc::new(Virtual::default());
@@ -300,6 +310,8 @@ impl Server {
         }
         if !tls.is_ephemeral() {
             tasks.push(tokio::spawn(tls.clone().watch()).abort_handle());
+        }
+        if !front_tls.is_ephemeral() {
             tasks.push(tokio::spawn(front_tls.clone().watch()).abort_handle());
         }
 
@@ -397,7 +409,7 @@ impl Server {
                 main,
                 vnodes,
                 shards: shards.clone(),
-                router: http::front(app.clone(), settings.routes),
+                router: http::front(app.clone(), settings.routes, f.metrics),
                 app: app.clone(),
                 tls: f.tls.then(|| front_tls.clone()),
                 metrics: metrics.clone(),
@@ -439,7 +451,7 @@ impl Server {
             .iter()
             .flat_map(|n| n.hosts.iter().map(|h| h.name.clone()).chain(n.components.iter().cloned()))
             .collect();
-        ServerTls::load(settings.certificate.clone(), names, true)
+        ServerTls::load(settings.certificate.clone(), names, Peers::Servers)
     }
 
     /// Fingerprint of the certificate that servers see: what a peer pins.

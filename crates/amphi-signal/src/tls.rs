@@ -67,8 +67,16 @@ pub struct ServerTls {
     source: CertificateSource,
     names: Vec<String>,
     current: RwLock<Current>,
-    /// Ask clients for a certificate (links between servers).
-    want_client_certificate: bool,
+    peers: Peers,
+}
+
+/// Who comes to a listener with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Servers and service accounts: they are asked for a certificate.
+    Servers,
+    /// Browsers: they may speak HTTP/2.
+    Browsers,
 }
 
 struct Current {
@@ -113,20 +121,11 @@ impl ServerTls {
     ///
     /// # Errors
     /// If files are missing or broken.
-    pub fn load(
-        source: CertificateSource,
-        names: Vec<String>,
-        want_client_certificate: bool,
-    ) -> Result<Arc<Self>, TlsError> {
+    pub fn load(source: CertificateSource, names: Vec<String>, peers: Peers) -> Result<Arc<Self>, TlsError> {
         let identity = load(&source, &names)?;
-        let server = server_config(&identity, want_client_certificate)?;
+        let server = server_config(&identity, peers)?;
         let changed = changed(&source);
-        Ok(Arc::new(Self {
-            source,
-            names,
-            current: RwLock::new(Current { server, identity, changed }),
-            want_client_certificate,
-        }))
+        Ok(Arc::new(Self { source, names, current: RwLock::new(Current { server, identity, changed }), peers }))
     }
 
     /// The current configuration.
@@ -159,7 +158,7 @@ impl ServerTls {
             return Ok(false);
         }
         let identity = load(&self.source, &self.names)?;
-        let server = server_config(&identity, self.want_client_certificate)?;
+        let server = server_config(&identity, self.peers)?;
         *self.current.write() = Current { server, identity, changed: now };
         Ok(true)
     }
@@ -238,9 +237,9 @@ fn make(names: &[String]) -> Result<(String, String), rcgen::Error> {
     Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
-fn server_config(identity: &Identity, want_client_certificate: bool) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+fn server_config(identity: &Identity, peers: Peers) -> Result<Arc<rustls::ServerConfig>, TlsError> {
     let builder = rustls::ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = if want_client_certificate {
+    let builder = if peers == Peers::Servers {
         builder.with_client_cert_verifier(Arc::new(AnyCertificate))
     } else {
         builder.with_no_client_auth()
@@ -248,6 +247,9 @@ fn server_config(identity: &Identity, want_client_certificate: bool) -> Result<A
     let mut config = builder.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
     config.send_tls13_tickets = 0;
     config.ignore_client_order = true;
+    if peers == Peers::Browsers {
+        config.alpn_protocols = vec![crate::front::HTTP_2.to_vec(), b"http/1.1".to_vec()];
+    }
     Ok(Arc::new(config))
 }
 

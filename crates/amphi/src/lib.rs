@@ -1,6 +1,7 @@
 //! The parts of the `amphi` binary: configuration, command line, logs, and the wiring of roles. Protocol rules live in the
 //! crates below; nothing here knows a stanza.
 
+mod acme;
 pub mod admin;
 mod bridge;
 pub mod cli;

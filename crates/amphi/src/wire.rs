@@ -22,6 +22,7 @@ use amphi_xmpp::services::{self, ExternalService, Identity};
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
+use crate::acme;
 use crate::admin;
 use crate::bridge::Media;
 use crate::config::{
@@ -39,6 +40,7 @@ pub struct App {
     pub url: Option<String>,
     server: Server,
     media: Option<Media>,
+    _renewal: Option<acme::Renewal>,
     /// SIGTERM lets conferences on the bridge end first.
     patient: bool,
 }
@@ -47,6 +49,9 @@ impl App {
     /// Starts everything that the configuration names. When it returns, every listener accepts.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let url = config.url();
+        if let Some(acme) = &config.tls.acme {
+            acme::prepare(&acme.dir);
+        }
         let mut settings = settings(&config)?;
         let mut media = None;
         let alone = settings.nodes.is_empty() && settings.focus.is_none();
@@ -73,12 +78,16 @@ impl App {
         if let Some(media) = &mut media {
             media.log_in(&server).await?;
         }
+        let renewal = match &config.tls.acme {
+            Some(said) if config.listen.front.is_some() => Some(acme::start(said.clone()).await?),
+            _ => None,
+        };
         tracing::info!(
             roles = ?config.roles,
             fingerprint = %format_args!("sha256:{}", server.fingerprint()),
             "Started. Peers pin this fingerprint."
         );
-        Ok(Self { url, server, media, patient })
+        Ok(Self { url, server, media, _renewal: renewal, patient })
     }
 
     /// Ends everything: no new connections, the streams closed with a reason, within [`DRAIN`].
@@ -287,6 +296,9 @@ fn front(c: &Config) -> anyhow::Result<Option<FrontServer>> {
             trusted_proxies: c.listen.trusted_proxies.clone(),
         },
         tls: c.tls.front,
+        certificate: c.tls.acme.as_ref().map(|a| CertificateSource::SelfSigned { dir: a.dir.clone() }),
+        names: c.tls.acme.as_ref().map_or_else(|| vec![c.domain.clone()], |a| a.domains.clone()),
+        metrics: c.metrics.on_front,
         there,
     }))
 }

@@ -267,6 +267,30 @@ fn a_drained_node_gets_nobody_and_the_self_check_says_so() {
 }
 
 #[test]
+fn what_is_drained_stays_drained_when_the_focus_restarts() {
+    let (a, admin) = start(&[]);
+    assert_eq!(admin.ask("POST", "/nodes/v1/drain", Value::Null).0, 200);
+    let kept = a.folder().join("drained.json");
+    let end = Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(&kept).unwrap_or_default().contains("\"v1\"") {
+        assert!(Instant::now() < end, "not kept");
+        std::thread::yield_now();
+    }
+    let token = format!("admin.token={TOKEN}");
+    let a = a.again(&[&token, "stage=2"]);
+    let admin = Admin(a.admin);
+    admin.until("/nodes/v1", |v| v["state"] == "draining");
+    assert_eq!(admin.get("/nodes/v2")["state"], "up");
+    assert_eq!(admin.ask("POST", "/nodes/v1/undrain", Value::Null).0, 200);
+    admin.until("/nodes/v1", |v| v["state"] == "up");
+    let end = Instant::now() + PATIENCE;
+    while std::fs::read_to_string(&kept).unwrap_or_default().contains("\"v1\"") {
+        assert!(Instant::now() < end, "kept for ever");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn nonsense_is_refused_in_words() {
     let (mut a, admin) = start(&[]);
     for (method, path, body, wanted) in [

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 struct Deployment {
     folder: PathBuf,
+    offset: u16,
     running: Vec<(String, Child)>,
 }
 
@@ -15,8 +16,8 @@ impl Deployment {
     fn new(name: &str, line: &str) -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&folder);
-        let me = Self { folder, running: Vec::new() };
-        let offset = free_offset().to_string();
+        let me = Self { folder, offset: free_offset(), running: Vec::new() };
+        let offset = me.offset.to_string();
         let mut command = amphi(Path::new("."));
         command.arg("provision").args(line.split(' ')).args(["--port-offset", &offset, "--out"]).arg(&me.folder);
         let output = command.output().unwrap();
@@ -85,6 +86,42 @@ impl Drop for Deployment {
     }
 }
 
+/// A server that is healthy in the year 2001.
+struct Clock(u16, Option<std::thread::JoinHandle<()>>);
+
+impl Clock {
+    fn start(port: u16) -> Self {
+        use std::io::{Read as _, Write as _};
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let thread = std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let Ok(mut socket) = socket else { return };
+                let mut head = [0; 4];
+                if socket.read(&mut head).unwrap_or(0) == 0 || &head == b"stop" {
+                    return;
+                }
+                let mut rest = Vec::new();
+                let _ = socket.set_read_timeout(Some(Duration::from_millis(50)));
+                let _ = socket.read_to_end(&mut rest);
+                let _ = socket.write_all(
+                    b"HTTP/1.1 200 OK\r\ndate: Mon, 01 Jan 2001 00:00:00 GMT\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                );
+            }
+        });
+        Self(port, Some(thread))
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        use std::io::Write as _;
+        let told = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.0)).and_then(|mut s| s.write_all(b"stop"));
+        if let (Ok(()), Some(thread)) = (told, self.1.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
 fn amphi(at: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_amphi"));
     command.current_dir(at).stdin(Stdio::null());
@@ -121,6 +158,7 @@ fn a_provisioned_deployment_holds_meetings_and_the_check_names_what_breaks() {
         "somebody joined the audience on v",
         "the link between main and v2 is up",
         "bridge1 is in the brewery",
+        "bridge1 answers over UDP at ",
         "v1 shows the certificate that its peers pin",
         "focus may log in at v2",
     ] {
@@ -147,6 +185,10 @@ fn a_provisioned_deployment_holds_meetings_and_the_check_names_what_breaks() {
     deployment.start("v2", &["listen.s2s=off"]);
     deployment.until("no server streams", told("WRONG  links with v2: nothing listens on"));
     deployment.kill("v2");
+    // Whoever answers there has another time.
+    let clock = Clock::start(deployment.offset + 52_802);
+    deployment.until("a wrong clock", told("behind the one of this machine"));
+    drop(clock);
     deployment.start("v2", &[]);
     deployment.until("all runs again", |o| o.status.success());
 
@@ -154,8 +196,8 @@ fn a_provisioned_deployment_holds_meetings_and_the_check_names_what_breaks() {
     deployment.until("a dead bridge", told("WRONG  the focus does not see bridge1 in the brewery; it does not run"));
     deployment.start("bridge1", &["bridge.password_file=../main/focus.password"]);
     deployment.until("a bridge with another password", told("in the brewery; it runs, so it cannot log in"));
-    // A bridge without endpoints has nobody to wait for.
     deployment.kill("bridge1");
+    // A bridge without endpoints has nobody to wait for.
     deployment.start("bridge1", &["bridge.drain_on_term=true", "bridge.shutting_down=1s"]);
     deployment.until("all runs once more", |o| o.status.success());
     assert!(deployment.terminate("bridge1").success());

@@ -249,7 +249,11 @@ impl Bridge {
             tokio::select! {
                 n = self.events.recv_many(&mut events, BATCH) => {
                     if n == 0 {
-                        tracing::error!("The media plane has ended; so does the bridge.");
+                        if self.left {
+                            tracing::info!("The media plane has ended, as it was told to.");
+                        } else {
+                            tracing::error!("The media plane has ended; so does the bridge.");
+                        }
                         return;
                     }
                     let now = Instant::now();

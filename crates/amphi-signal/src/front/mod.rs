@@ -139,15 +139,50 @@ impl Front {
         }
     }
 
+    /// Answers the conference requests that a connection begins with. The first other request is what is left, for proxies put everything on the
+    /// connections that they keep; it is a new one at the door.
+    async fn requests(
+        &self,
+        io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        peer: IpAddr,
+        head: Head,
+        buf: BytesMut,
+        place: Place,
+    ) -> Option<(Head, BytesMut, Place)> {
+        if !request::fits(&head, self.app.request_bytes) {
+            return Some((head, buf, place));
+        }
+        drop(place);
+        let Some(_place) = self.http_place(peer) else {
+            refuse_http(io).await;
+            return None;
+        };
+        let served = request::serve(io, &self.app, peer, head, buf, self.settings.head_timeout).await;
+        let Ok(request::Served::Other(head, buf)) = served else { return None };
+        Some((*head, buf, self.door.turns.enter(peer)?))
+    }
+
+    /// A place for a connection that is no WebSocket, unless there are too many, or too many from its address.
+    fn http_place(&self, peer: IpAddr) -> Option<impl Sized + use<>> {
+        match (self.http_of.try_acquire(peer), self.http.clone().try_acquire_owned()) {
+            (Ok(own), Ok(all)) => Some((own, all)),
+            _ => {
+                self.metrics.refuse("http-full");
+                None
+            }
+        }
+    }
+
     async fn plain_connection(
         self: Arc<Self>,
         shard: Rc<Shard>,
         mut socket: TcpStream,
         peer: IpAddr,
-        mut place: Place,
+        place: Place,
     ) {
         let head = head::read(&mut socket, &self.settings.region_header);
         let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
+        let Some((head, buf, mut place)) = Box::pin(self.requests(&mut socket, peer, head, buf, place)).await else { return };
         if let Some(endpoint) = self.queue_endpoint(&head) {
             drop(place);
             Box::pin(self.enqueue(Socket::Plain(socket), endpoint, head, buf)).await;
@@ -182,10 +217,25 @@ impl Front {
                 self.metrics.refuse("tls-handshake");
                 return None;
             };
+            if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {
+                return Some(First::Http2(stream));
+            }
             let head = head::read(&mut stream, &self.settings.region_header).await;
-            head.ok().flatten().map(|h| (stream, h))
+            head.ok().flatten().map(|head| First::Head(stream, head))
         };
-        let Some(Some((stream, (head, buf)))) = place.work(most, begun).await else { return };
+        let Some(Some(first)) = place.work(most, begun).await else { return };
+        // WebSockets stay with HTTP/1.1, for which browsers open connections of their own.
+        let (mut stream, (head, buf)) = match first {
+            First::Http2(stream) => {
+                drop(place);
+                if let Some(_place) = self.http_place(peer) {
+                    serve_http_2(stream, self.router.clone(), peer).await;
+                }
+                return;
+            }
+            First::Head(stream, head) => (stream, head),
+        };
+        let Some((head, buf, mut place)) = self.requests(&mut stream, peer, head, buf, place).await else { return };
         if let Some(endpoint) = self.queue_endpoint(&head) {
             drop(place);
             self.enqueue(Socket::Tls(Box::new(stream)), endpoint, head, buf).await;
@@ -334,23 +384,56 @@ impl Front {
         mut io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: IpAddr,
         head: Head,
-        mut buf: BytesMut,
+        buf: BytesMut,
     ) {
-        let (Ok(_of), Ok(_place)) = (self.http_of.try_acquire(peer), self.http.clone().try_acquire_owned()) else {
-            self.metrics.refuse("http-full");
-            let full = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            let _ = tokio::time::timeout(Duration::from_secs(5), io.write_all(full)).await;
-            return;
-        };
-        let time = self.settings.head_timeout;
-        if request::fits(&head, self.app.request_bytes) {
-            match request::serve(&mut io, &self.app, peer, head, buf, time).await {
-                Ok(request::Served::Other(rest)) => buf = rest,
-                Ok(request::Served::Closed) | Err(_) => return,
-            }
-        }
-        serve_http(Prefixed::new(buf.freeze(), io), self.router.clone(), peer, time).await;
+        let Some(_place) = self.http_place(peer) else { return refuse_http(&mut io).await };
+        // A proxy would put somebody's WebSocket on a connection that it keeps, and what serves the rest cannot take one.
+        let keep = head.forwarded_for.is_none() && !self.settings.trusted_proxies.contains(&peer);
+        let io = Prefixed::new(buf.freeze(), io);
+        serve_http(io, self.router.clone(), peer, self.settings.head_timeout, keep).await;
     }
+}
+
+/// What a connection over TLS begins with.
+enum First {
+    /// HTTP/2, for which both sides settled in the handshake.
+    Http2(tokio_rustls::server::TlsStream<TcpStream>),
+    /// The head of a request, and what was read besides.
+    Head(tokio_rustls::server::TlsStream<TcpStream>, (Head, BytesMut)),
+}
+
+/// Tells a connection that there is no place for it.
+async fn refuse_http(io: &mut (impl AsyncWrite + Unpin)) {
+    let full =
+        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let _ = tokio::time::timeout(Duration::from_secs(5), io.write_all(full)).await;
+}
+
+/// How TLS names HTTP/2.
+pub(crate) const HTTP_2: &[u8] = b"h2";
+/// Requests of one HTTP/2 connection that are answered at the same time.
+const STREAMS: u32 = 100;
+
+/// Serves HTTP/2 on one connection. One whose peer has gone without a word ends with a ping.
+async fn serve_http_2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: axum::Router, peer: IpAddr) {
+    use axum::http::{HeaderValue, header};
+    let service = hyper::service::service_fn(move |mut req: hyper::Request<hyper::body::Incoming>| {
+        req.extensions_mut().insert(Peer(peer));
+        // HTTP/2 has it in the address of the request (RFC 9113, 8.3.1).
+        let host = req.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+        if let Some(host) = host.filter(|_| !req.headers().contains_key(header::HOST)) {
+            req.headers_mut().insert(header::HOST, host);
+        }
+        tower_call(router.clone(), req)
+    });
+    let conn = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+        .timer(hyper_util::rt::TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(head::MAX_HEAD as u32)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .serve_connection(hyper_util::rt::TokioIo::new(io), service);
+    let _ = conn.await;
 }
 
 /// Serves HTTP on one connection; a head that takes longer than `head_timeout` ends it.
@@ -359,6 +442,7 @@ async fn serve_http(
     router: axum::Router,
     peer: IpAddr,
     head_timeout: Duration,
+    keep: bool,
 ) {
     let service = hyper::service::service_fn(move |mut req: hyper::Request<hyper::body::Incoming>| {
         req.extensions_mut().insert(Peer(peer));
@@ -367,6 +451,7 @@ async fn serve_http(
     let conn = hyper::server::conn::http1::Builder::new()
         .timer(hyper_util::rt::TokioTimer::new())
         .header_read_timeout(head_timeout)
+        .keep_alive(keep)
         .serve_connection(hyper_util::rt::TokioIo::new(io), service)
         // Bridge channels are WebSockets that other roles of this process serve.
         .with_upgrades();
@@ -378,7 +463,7 @@ pub(crate) async fn serve_admin(listener: TcpListener, router: axum::Router, hea
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                tokio::spawn(serve_http(socket, router.clone(), peer.ip(), head_timeout));
+                tokio::spawn(serve_http(socket, router.clone(), peer.ip(), head_timeout, true));
             }
             Err(e) => {
                 tracing::warn!(error = %e, "Accepting a connection for administration failed.");

@@ -1,7 +1,7 @@
 //! Conference requests, read without the general HTTP server: every join begins with one.
 //!
 //! Only the plain form is served here: `POST` with a `Content-Length`, on a connection that may bring more of them. As
-//! soon as a request looks otherwise, the connection goes to the general server with what was read of it.
+//! soon as a request looks otherwise, the connection is looked at anew, with what was read of it.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,8 +17,8 @@ use crate::http::{Answer, Http};
 pub(super) enum Served {
     /// It is closed.
     Closed,
-    /// The next request is for the general server; these are its first bytes.
-    Other(BytesMut),
+    /// The next request is another one: its head, and the bytes from its beginning on.
+    Other(Box<Head>, BytesMut),
 }
 
 /// Whether a request can be served here.
@@ -61,7 +61,7 @@ pub(super) async fn serve(
         }
         head = match next_head(io, &mut buf, http.region_header(), head_timeout).await? {
             Some(h) if fits(&h, http.request_bytes) => h,
-            Some(_) => return Ok(Served::Other(buf)),
+            Some(h) => return Ok(Served::Other(Box::new(h), buf)),
             None => return Ok(Served::Closed),
         };
     }

@@ -96,6 +96,13 @@ struct Memory {
     overflowed: AtomicBool,
 }
 
+impl Memory {
+    /// Whether stanzas get through: not while more waits than may, nor when the other node has ended.
+    fn carries(&self) -> bool {
+        !self.tx.is_closed() && !self.overflowed.load(Ordering::Relaxed)
+    }
+}
+
 impl LinkSettings {
     fn login_time(&self) -> Duration {
         if self.login_time.is_zero() { Duration::from_secs(30) } else { self.login_time }
@@ -170,13 +177,11 @@ impl Links {
         }
     }
 
-    /// Every domain that is talked to: whether it is reached in memory, and where its server is.
-    pub(crate) fn known(&self) -> impl Iterator<Item = (&str, bool, Option<&str>)> {
+    /// Every domain that is talked to: if it is reached in memory, whether stanzas get through now; and where its server is.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (&str, Option<bool>, Option<&str>)> {
         self.routes.iter().map(|(domain, route)| match route {
-            Route::Memory(_) => (domain.as_str(), true, None),
-            Route::Stream(i) => {
-                (domain.as_str(), false, self.settings.peers.get(*i).and_then(|p| p.address.as_deref()))
-            }
+            Route::Memory(m) => (domain.as_str(), Some(m.carries()), None),
+            Route::Stream(i) => (domain.as_str(), None, self.settings.peers.get(*i).and_then(|p| p.address.as_deref())),
         })
     }
 
@@ -337,5 +342,23 @@ async fn relay(
         {
             l.state(&from.name, domains.clone(), state).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_memory_is_down_while_too_much_waits_and_when_the_other_node_has_ended() {
+        let (tx, rx) = mpsc::unbounded_channel();
+        let memory = Memory { tx, bytes: AtomicUsize::new(0), overflowed: AtomicBool::new(false) };
+        assert!(memory.carries());
+        memory.overflowed.store(true, Ordering::Relaxed);
+        assert!(!memory.carries());
+        memory.overflowed.store(false, Ordering::Relaxed);
+        assert!(memory.carries());
+        drop(rx);
+        assert!(!memory.carries());
     }
 }

@@ -293,12 +293,12 @@ fn front(c: &Config, f: &mut Findings) {
             "Set tls.certificate, tls.key and tls.front = true; or put a proxy with HTTPS in front and set listen.public_url.",
         );
     }
-    if c.tls.front && matches!(c.tls.certificate, Certificate::SelfSigned(_)) {
+    if c.tls.front && c.tls.acme.is_none() && matches!(c.tls.certificate, Certificate::SelfSigned(_)) {
         f.add(
             Level::Warning,
             "self-signed",
             "The front shows a self-signed certificate: browsers warn of it.",
-            "Set tls.certificate and tls.key to a certificate that browsers trust.",
+            "Set tls.certificate and tls.key to a certificate that browsers trust, or tls.acme.domains to get one.",
         );
     }
     if c.tls.front && c.listen.public_url.as_ref().is_some_and(|u| u.starts_with("http://")) {

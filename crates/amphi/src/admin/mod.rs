@@ -4,6 +4,7 @@
 mod api;
 mod check;
 mod classic;
+mod drained;
 mod events;
 mod fleet;
 mod gate;
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::dashboard;
+use drained::Drained;
 use gate::Gate;
 use refusal::{Refusal, anything_else, wrong_method};
 use samples::Samples;
@@ -43,6 +45,7 @@ pub(crate) struct Admin {
     samples: Samples,
     hooks: Hooks,
     streams: Arc<Semaphore>,
+    _drained: Drained,
 }
 
 /// The routes of the operators' address. `token`: what operators show.
@@ -57,6 +60,7 @@ pub(crate) fn routes(
         samples: Samples::start(operator.clone(), bridge.as_ref().map(|(_, b)| b.clone())),
         hooks: Hooks::start(&config.admin, operator.journal()),
         streams: Arc::new(Semaphore::new(said.streams as usize)),
+        _drained: Drained::start(operator.clone(), &config.data_dir),
         operator,
         bridge,
         config,

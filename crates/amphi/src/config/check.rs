@@ -402,7 +402,7 @@ impl Check<'_> {
                 Certificate::SelfSigned(PathBuf::new())
             }
         };
-        Tls { certificate, front: said.front }
+        Tls { certificate, front: said.front, acme: self.acme() }
     }
 
     fn listen(&mut self, roles: &Roles, visitors: &Visitors) -> Listen {

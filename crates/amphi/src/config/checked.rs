@@ -9,6 +9,7 @@ use amphi_signal::journal::Kind;
 use amphi_stanza::BareJid;
 use secrecy::SecretString;
 
+use super::acme::Acme;
 use super::admin::AdminFile;
 use super::bridge_check::Bridge;
 use super::check::Check;
@@ -146,6 +147,8 @@ pub struct Tls {
     pub certificate: Certificate,
     /// HTTPS on the front.
     pub front: bool,
+    /// Where the certificate of HTTPS comes from, if not from there.
+    pub acme: Option<Acme>,
 }
 
 /// Where the certificate comes from.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::acme::AcmeFile;
 use super::admin::AdminFile;
 use super::bridge::BridgeFile;
 use super::focus::FocusFile;
@@ -186,8 +187,10 @@ pub struct TlsFile {
     pub certificate: Option<PathBuf>,
     /// PEM file with the private key.
     pub key: Option<PathBuf>,
-    /// Whether the front speaks HTTPS itself. Leave it off behind a proxy that does.
+    /// Whether the front speaks HTTPS itself, with HTTP/2. Leave it off behind a proxy that does.
     pub front: bool,
+    /// Certificates that come by themselves.
+    pub acme: AcmeFile,
 }
 
 /// Log output.
@@ -222,10 +225,12 @@ pub enum LogFormat {
 pub struct MetricsFile {
     /// Whether `/metrics` on the admin address answers.
     pub enabled: bool,
+    /// Whether the public front answers `/metrics` too: everybody sees the figures then, unless a proxy closes that path.
+    pub on_front: bool,
 }
 
 impl Default for MetricsFile {
     fn default() -> Self {
-        Self { enabled: true }
+        Self { enabled: true, on_front: false }
     }
 }

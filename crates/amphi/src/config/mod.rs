@@ -3,6 +3,7 @@
 //! Two stages. [`Layers`] become a [`File`]: right keys, right types. A [`File`] becomes a [`Config`]: addresses parsed,
 //! secrets read, names valid, usual hosts filled in, contradictions named. The rest of the program sees only [`Config`].
 
+mod acme;
 mod admin;
 mod bridge;
 mod bridge_check;
@@ -28,6 +29,7 @@ mod units;
 mod visitors;
 mod web;
 
+pub use acme::{Acme, AcmeFile};
 pub use admin::{AdminFile, WebhookFile};
 pub use bridge::{BridgeFile, BridgeLoginFile};
 pub use bridge_check::{Bridge, BridgeLogin, BridgePlace};

@@ -34,6 +34,11 @@ pub fn markdown() -> String {
     table(&mut page, "Top level", "", root, &defaults);
     for (name, shape) in root.keys().filter(|(_, shape)| shape.kind() == Kind::Table) {
         table(&mut page, &format!("`[{name}]`"), shape.words(), shape, &defaults[name]);
+        // Tables with keys of their own, such as `[tls.acme]`.
+        let below = shape.keys().filter(|(_, s)| s.kind() == Kind::Table && s.keys().next().is_some());
+        for (below, shape) in below {
+            table(&mut page, &format!("`[{name}.{below}]`"), shape.words(), shape, &defaults[name][below]);
+        }
         lists_of_tables(&mut page, name, shape);
     }
     lists_of_tables(&mut page, "", root);

@@ -14,23 +14,23 @@ use super::secrets;
 
 /// What was found.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     fine: usize,
     wrong: usize,
 }
 
 impl Findings {
-    fn fine(&mut self, what: impl AsRef<str>) {
+    pub(super) fn fine(&mut self, what: impl AsRef<str>) {
         println!("ok     {}", what.as_ref());
         self.fine += 1;
     }
 
-    fn wrong(&mut self, what: impl AsRef<str>, fix: impl AsRef<str>) {
+    pub(super) fn wrong(&mut self, what: impl AsRef<str>, fix: impl AsRef<str>) {
         println!("WRONG  {}\n       fix: {}", what.as_ref(), fix.as_ref());
         self.wrong += 1;
     }
 
-    fn note(&self, what: impl AsRef<str>) {
+    pub(super) fn note(&self, what: impl AsRef<str>) {
         println!("note   {}", what.as_ref());
     }
 }
@@ -39,7 +39,7 @@ impl Findings {
 pub(super) async fn run(plan: &Plan, out: &Path) -> bool {
     let mut check = Check { plan, out, found: Findings::default() };
     check.files();
-    check.names().await;
+    let door = check.outside().await;
     let mut serving = Vec::new();
     for node in std::iter::once(&plan.main).chain(&plan.visitors) {
         if check.node(node).await {
@@ -50,6 +50,9 @@ pub(super) async fn run(plan: &Plan, out: &Path) -> bool {
         check.links(&serving).await;
         check.bridges().await;
         check.meeting(&serving).await;
+        if let Some(door) = door {
+            check.proxied(&door, &serving).await;
+        }
     } else {
         check.found.note("the main node does not serve, so links, bridges and a meeting were not tried");
     }
@@ -59,14 +62,14 @@ pub(super) async fn run(plan: &Plan, out: &Path) -> bool {
     wrong == 0
 }
 
-struct Check<'a> {
-    plan: &'a Plan,
+pub(super) struct Check<'a> {
+    pub(super) plan: &'a Plan,
     out: &'a Path,
-    found: Findings,
+    pub(super) found: Findings,
 }
 
 impl Check<'_> {
-    fn folder(&self, node: &str) -> PathBuf {
+    pub(super) fn folder(&self, node: &str) -> PathBuf {
         self.out.join("nodes").join(node)
     }
 
@@ -83,7 +86,7 @@ impl Check<'_> {
         }
     }
 
-    fn password(&self, node: &str, name: &str) -> Option<String> {
+    pub(super) fn password(&self, node: &str, name: &str) -> Option<String> {
         let text = std::fs::read_to_string(self.folder(node).join(format!("{name}.password"))).ok()?;
         Some(text.trim_end().to_owned())
     }
@@ -92,7 +95,7 @@ impl Check<'_> {
         secrets::fingerprint(&self.folder(node).join("tls/certificate.pem")).ok()
     }
 
-    fn config(&self, node: &str) -> Option<toml::Table> {
+    pub(super) fn config(&self, node: &str) -> Option<toml::Table> {
         toml::from_str(&std::fs::read_to_string(self.folder(node).join("amphi.toml")).ok()?).ok()
     }
 
@@ -148,31 +151,6 @@ impl Check<'_> {
         }
     }
 
-    async fn names(&mut self) {
-        let domain = &self.plan.domain;
-        if self.plan.is_local() {
-            self.found.note(format!("everything is on this machine, so DNS and HTTPS of {domain} were not looked at"));
-            return;
-        }
-        let at = match tokio::net::lookup_host((domain.as_str(), 443)).await.map(|mut all| all.next()) {
-            Ok(Some(at)) => at,
-            _ => {
-                let main = self.plan.main.address;
-                return self.found.wrong(
-                    format!("{domain} is not in DNS"),
-                    format!("add an A or AAAA record to {main}, or its public address"),
-                );
-            }
-        };
-        match probe::connect(at).await {
-            Ok(_) => self.found.fine(format!("{domain} is {}, and HTTPS answers there", at.ip())),
-            Err(e) => self.found.wrong(
-                format!("HTTPS of {domain}: {e:#}"),
-                format!("start the proxy with nginx/{domain}.conf, and open TCP 443 in the firewall"),
-            ),
-        }
-    }
-
     // ---- one node ----------------------------------------------------------------------------------------------------
 
     /// Health, the certificate of its links, the focus' login. Whether it serves.
@@ -184,7 +162,10 @@ impl Check<'_> {
             node.address
         );
         match probe::http(front, "GET", "/about/health", "").await {
-            Ok((200, _)) => self.found.fine(format!("{name} is healthy at {front}")),
+            Ok((200, _)) => {
+                self.found.fine(format!("{name} is healthy at {front}"));
+                self.clock(node, front).await;
+            }
             Ok((status, why)) => {
                 self.found.wrong(format!("{name} says it is ill ({status}): {}", why.trim()), start);
                 return false;
@@ -330,6 +311,7 @@ impl Check<'_> {
         };
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         let known = answer["bridges"].as_array().cloned().unwrap_or_default();
+        let mut there = Vec::new();
         for bridge in &self.plan.bridges {
             let name = &bridge.name;
             let entry = known.iter().find(|b| b["name"].as_str() == Some(name));
@@ -350,9 +332,11 @@ impl Check<'_> {
                 self.found.note(format!("{name} drains: the focus places nobody new there"));
                 self.found.fine(format!("{name} is in the brewery"));
             } else {
-                self.found.fine(format!("{name} is in the brewery, ready for UDP {}", bridge.media));
+                self.found.fine(format!("{name} is in the brewery"));
+                there.push(bridge);
             }
         }
+        self.media(&there).await;
     }
 
     /// What a bridge that is not in the brewery says itself, where it can be asked.
@@ -474,16 +458,5 @@ impl Check<'_> {
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
         anyhow::bail!("the focus is never ready for a meeting")
-    }
-
-    async fn turn(&mut self) {
-        let Some(host) = self.plan.turn.clone() else { return };
-        match probe::stun(&host, 3478).await {
-            Ok(()) => self.found.fine(format!("TURN at {host} answers")),
-            Err(e) => self.found.wrong(
-                format!("TURN at {host}: {e:#}"),
-                "start coturn there with coturn/turnserver.conf, and open UDP and TCP 3478",
-            ),
-        }
     }
 }

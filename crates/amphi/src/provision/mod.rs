@@ -1,12 +1,15 @@
 //! `amphi provision`: writes everything that a deployment needs, for one host or many, and checks one that runs. Knows the
 //! configuration and the world around it; starts nothing.
 
+mod brewery;
 mod check;
 mod mixed;
 mod nodes;
+mod outside;
 mod plan;
 mod probe;
 mod secrets;
+mod stun;
 mod system;
 #[cfg(test)]
 mod tests;

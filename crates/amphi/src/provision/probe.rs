@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use amphi_stanza::{XmlWriter, ns};
 use anyhow::{Context as _, anyhow, bail};
@@ -15,12 +15,12 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,27 +41,124 @@ pub(super) async fn connect(at: SocketAddr) -> anyhow::Result<TcpStream> {
     }
 }
 
+/// What bytes go through.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// A way in: the front of a node itself, or HTTPS of the domain as people come.
+#[derive(Clone)]
+pub(super) struct Door {
+    at: SocketAddr,
+    host: String,
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl From<SocketAddr> for Door {
+    fn from(at: SocketAddr) -> Self {
+        Self { at, host: at.to_string(), tls: None }
+    }
+}
+
+impl Door {
+    /// HTTPS. `trusting`: whatever the certificate is, for looking further when it is wrong.
+    pub(super) fn https(at: SocketAddr, domain: &str, trusting: bool) -> anyhow::Result<Self> {
+        let config = if trusting { any_certificate()? } else { public_certificates()? };
+        Ok(Self { at, host: domain.to_owned(), tls: Some(Arc::new(config)) })
+    }
+
+    /// Its certificate in DER, after a handshake that accepts it.
+    pub(super) async fn certificate(&self) -> anyhow::Result<Vec<u8>> {
+        within(async {
+            let stream = self.tls().await?;
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            chain.first().map(|c| c.to_vec()).context("no certificate")
+        })
+        .await
+    }
+
+    async fn tls(&self) -> anyhow::Result<TlsStream<TcpStream>> {
+        let config = self.tls.clone().context("this way in has no TLS")?;
+        let tcp = connect(self.at).await?;
+        let name = ServerName::try_from(self.host.clone()).context("a name for TLS")?;
+        TlsConnector::from(config).connect(name, tcp).await.map_err(|e| anyhow!(certificate_words(&e, &self.host)))
+    }
+
+    async fn open(&self) -> anyhow::Result<Box<dyn Io>> {
+        if self.tls.is_some() { Ok(Box::new(self.tls().await?)) } else { Ok(Box::new(connect(self.at).await?)) }
+    }
+}
+
+/// What is wrong with a certificate, for people.
+fn certificate_words(error: &std::io::Error, domain: &str) -> String {
+    use rustls::CertificateError as E;
+    match error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(why)) => match why {
+            E::Expired | E::ExpiredContext { .. } => "its certificate has expired".to_owned(),
+            E::NotValidYet | E::NotValidYetContext { .. } => {
+                "its certificate is not valid yet; a clock may be wrong".to_owned()
+            }
+            E::NotValidForName | E::NotValidForNameContext { .. } => {
+                format!("its certificate is for other names than {domain}")
+            }
+            E::UnknownIssuer => "its certificate comes from no authority that browsers know, or the file lacks the \
+                                 authority's own certificates"
+                .to_owned(),
+            other => format!("its certificate is wrong: {other}"),
+        },
+        _ => format!("TLS: {error}"),
+    }
+}
+
 /// Status and body of a request.
-pub(super) async fn http(at: SocketAddr, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+pub(super) async fn http(at: impl Into<Door>, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+    let (head, body) = asked(&at.into(), method, path, body).await?;
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
+    Ok((status.context("the answer is not HTTP")?, body))
+}
+
+/// By how many seconds a server's clock is ahead of ours, from the time of its answers.
+pub(super) async fn clock(at: SocketAddr) -> anyhow::Result<i64> {
+    let (head, _) = asked(&at.into(), "GET", "/about/health", "").await?;
+    ahead(&head, SystemTime::now()).context("no time in the answer")
+}
+
+fn ahead(head: &str, now: SystemTime) -> Option<i64> {
+    let date = head.lines().find_map(|l| l.split_once(':').filter(|(k, _)| k.eq_ignore_ascii_case("date")))?.1;
+    let there = httpdate::parse_http_date(date.trim()).ok()?;
+    Some(match there.duration_since(now) {
+        Ok(ahead) => ahead.as_secs() as i64,
+        Err(behind) => -(behind.duration().as_secs() as i64),
+    })
+}
+
+/// Head and body of an answer.
+async fn asked(door: &Door, method: &str, path: &str, body: &str) -> anyhow::Result<(String, String)> {
     within(async {
-        let mut stream = connect(at).await?;
+        let mut stream = door.open().await?;
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n{body}",
+            door.host,
             body.len()
         );
         stream.write_all(head.as_bytes()).await?;
         let mut answer = Vec::new();
-        (&mut stream).take(ANSWER as u64).read_to_end(&mut answer).await?;
+        let read = (&mut stream).take(ANSWER as u64).read_to_end(&mut answer).await;
+        // Many servers end without telling TLS so.
+        if answer.is_empty() {
+            read?;
+        }
         let answer = String::from_utf8_lossy(&answer);
-        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok());
+        if !answer.starts_with("HTTP/") {
+            bail!("{} does not speak HTTP", door.host);
+        }
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
             unchunked(body)
         } else {
             body.to_owned()
         };
-        Ok((status.with_context(|| format!("{at} does not speak HTTP"))?, body))
+        Ok((head.to_owned(), body))
     })
     .await
 }
@@ -166,12 +263,7 @@ async fn secured(at: SocketAddr, ns: &str, from: Option<&str>, to: &str) -> anyh
     w.open_ns("starttls", "urn:ietf:params:xml:ns:xmpp-tls").close();
     tcp.write_all(w.finish_string().as_bytes()).await?;
     until(&mut tcp, &["<proceed"]).await?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Any(provider)))
-        .with_no_client_auth();
+    let config = any_certificate()?;
     let name = ServerName::try_from(to.to_owned()).context("a name for TLS")?;
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.with_context(|| format!("TLS with {at}"))
 }
@@ -192,6 +284,29 @@ async fn until(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), ends: &[&str]
         }
         text.push_str(&String::from_utf8_lossy(&chunk[..n]));
     }
+}
+
+fn any_certificate() -> anyhow::Result<rustls::ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Any(provider)))
+        .with_no_client_auth())
+}
+
+/// Authorities of this machine.
+fn public_certificates() -> anyhow::Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        bail!("this machine knows no authorities; install ca-certificates");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// Takes every certificate: what is asked is which one it is.
@@ -235,19 +350,26 @@ impl ServerCertVerifier for Any {
 
 /// A person's stream over WebSocket, logged in.
 pub(super) struct Person {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<Box<dyn Io>>,
     nick: String,
 }
 
 impl Person {
     /// Logs in on a domain, anonymously; `vnode` names the node in the address, as clients do.
-    pub(super) async fn come(front: SocketAddr, domain: &str, room: &str, vnode: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) async fn come(
+        front: impl Into<Door>,
+        domain: &str,
+        room: &str,
+        vnode: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let door = front.into();
         within(async {
+            let front = &door.host;
             let query = vnode.map(|v| format!("&vnode={v}")).unwrap_or_default();
             let mut ask = format!("ws://{front}/xmpp-websocket?room={room}{query}").into_client_request()?;
             ask.headers_mut().insert("sec-websocket-protocol", "xmpp".parse()?);
-            connect(front).await?;
-            let (socket, _) = tokio_tungstenite::connect_async(ask).await.context("the WebSocket")?;
+            let stream = door.open().await?;
+            let (socket, _) = tokio_tungstenite::client_async(ask, stream).await.context("the WebSocket")?;
             let mut me = Self { socket, nick: String::new() };
             let mut w = XmlWriter::new();
             w.open_ns("open", ns::FRAMING).attr("to", domain).attr("version", "1.0").close();
@@ -328,29 +450,6 @@ impl Person {
     }
 }
 
-/// Whether a STUN server answers (RFC 8489: a binding request).
-pub(super) async fn stun(host: &str, port: u16) -> anyhow::Result<()> {
-    let at = tokio::net::lookup_host((host, port)).await.with_context(|| format!("{host} is not in DNS"))?.next();
-    let at = at.with_context(|| format!("{host} is not in DNS"))?;
-    let local: SocketAddr =
-        if at.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
-    let socket = UdpSocket::bind(local).await?;
-    let mut request = vec![0x00, 0x01, 0x00, 0x00, 0x21, 0x12, 0xa4, 0x42];
-    request.extend(rand::random::<[u8; 12]>());
-    for _ in 0..3 {
-        socket.send_to(&request, at).await?;
-        let mut answer = [0; 1500];
-        let answered = tokio::time::timeout(Duration::from_secs(1), socket.recv_from(&mut answer)).await;
-        if let Ok(Ok((n, _))) = answered
-            && n >= 20
-            && answer[8..20] == request[8..20]
-        {
-            return Ok(());
-        }
-    }
-    bail!("no answer from {at} over UDP")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,6 +459,17 @@ mod tests {
         let head = open("jabber:server", Some("a.example"), "b.example");
         assert!(head.starts_with("<stream:stream ") && head.ends_with("'>") | head.ends_with("\">"), "{head}");
         assert!(!head.contains("/>") && !head.contains("</"), "{head}");
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_or_behind_is_seen_in_the_time_of_an_answer() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let head = |date: &str| format!("HTTP/1.1 200 OK\r\nDate: {date}\r\nserver: x");
+        assert_eq!(ahead(&head("Sun, 06 Nov 1994 08:49:37 GMT"), now), Some(0));
+        assert_eq!(ahead(&head("Sun, 06 Nov 1994 08:50:37 GMT"), now), Some(60));
+        assert_eq!(ahead(&head("Sun, 06 Nov 1994 08:49:30 GMT"), now), Some(-7));
+        assert_eq!(ahead(&head("yesterday"), now), None);
+        assert_eq!(ahead("HTTP/1.1 200 OK", now), None);
     }
 
     #[test]

@@ -31,6 +31,8 @@ fn nginx(plan: &Plan) -> String {
     let at = |node: &Place| if one { format!("127.0.0.1:{}", node.front) } else { node.at(node.front).to_string() };
     let mut text = format!(
         "# nginx for {domain}; on the host of the main node. For the http context: /etc/nginx/sites-enabled/ or conf.d/.\n\
+         # Each person takes two connections of nginx, which by itself allows 768: in nginx.conf set\n\
+         #   worker_rlimit_nofile 1048576;  events {{ worker_connections 262144; }}\n\
          upstream amphi_main {{\n    server 127.0.0.1:{front};\n    keepalive 64;\n}}\n",
         domain = plan.domain,
         front = plan.main.front
@@ -101,7 +103,9 @@ fn readme(plan: &Plan) -> String {
          need to be there; `secrets/` stays where you provision.\n\n\
          Without systemd: `cd nodes/NAME && amphi run --config amphi.toml`.\n\n\
          ## Proxy\n\n`nginx/{domain}.conf` goes to the host of the main node. It wants a certificate in \
-         /etc/letsencrypt/live/{domain}; `certbot certonly` makes one. Check with `nginx -t`.\n\n\
+         /etc/letsencrypt/live/{domain}; `certbot certonly` makes one. Each person takes two connections of nginx, and without settings a worker \
+         allows 768: set `worker_rlimit_nofile 1048576;` and, in `events`, `worker_connections 262144;` in /etc/nginx/nginx.conf. Check \
+         with `nginx -t`.\n\n\
          ## Firewall\n\n| host | open | for |\n|---|---|---|\n",
         domain = plan.domain
     );

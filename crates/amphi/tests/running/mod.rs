@@ -54,10 +54,21 @@ impl Amphi {
         (0..5).find_map(|_| Self::try_start(settings)).expect("the binary starts")
     }
 
+    /// Kills it and starts another one with these settings in the same folder.
+    pub fn again(mut self, settings: &[&str]) -> Self {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let dir = std::mem::take(&mut self.dir);
+        (0..5).find_map(|_| Self::try_start_in(dir.clone(), settings)).expect("the binary starts")
+    }
+
     fn try_start(settings: &[&str]) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("amphi-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        Self::try_start_in(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name), settings)
+    }
+
+    fn try_start_in(dir: PathBuf, settings: &[&str]) -> Option<Self> {
         let [front, c2s, s2s, admin] = free();
         let mut all: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
         all.push(format!("data_dir={}", dir.display()));
@@ -76,8 +87,10 @@ impl Amphi {
         let mut line = String::new();
         let out = child.stdout.take().expect("piped");
         BufReader::new(out).read_line(&mut line).expect("a line");
-        let me = Self { child, dir, front, c2s, s2s, admin };
+        let mut me = Self { child, dir, front, c2s, s2s, admin };
         if !line.starts_with("http") {
+            // Another attempt may want the folder.
+            me.dir = PathBuf::new();
             return None;
         }
         // A main node without a focus is up, but not healthy.
@@ -88,6 +101,11 @@ impl Amphi {
             std::thread::yield_now();
         }
         Some(me)
+    }
+
+    /// Where it keeps what it keeps.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.dir
     }
 
     /// Whether the process is still there.
