@@ -252,8 +252,8 @@ impl Bridge {
                 b.tick(now, &stats);
             }
         }
-        let endpoints = self.colibri.local_endpoints();
-        if self.shutdown.poll_timeout().is_some() && self.shutdown.tick(now, endpoints) {
+        // Counted only for a shutdown: it goes through everybody.
+        if self.shutdown.poll_timeout().is_some() && self.shutdown.tick(now, self.colibri.local_endpoints()) {
             tracing::info!(phase = ?self.shutdown.phase(), "The shutdown goes on.");
             self.publish();
         }
