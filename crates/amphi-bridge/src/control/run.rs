@@ -287,6 +287,7 @@ impl Bridge {
                 b.tick(now, &stats);
             }
         }
+        // Counted only for a shutdown: it goes through everybody.
         if self.shutdown.poll_timeout().is_some() && self.shutdown.tick(now, self.colibri.local_endpoints()) {
             tracing::info!(phase = ?self.shutdown.phase(), "The shutdown goes on.");
             self.publish();

@@ -261,10 +261,11 @@ impl Plane {
                 if place.relayed_by.is_none() {
                     self.transport(place.thread, TransportOrder::Pool(transport::Command::Remove { id }));
                 }
+                let conference = place.conference;
                 match place.role {
-                    Some(Role::Visitor) => self.shard(place.shard, ShardOrder::RemoveEndpoint(id)),
+                    Some(Role::Visitor) => self.shard(place.shard, ShardOrder::RemoveEndpoint { conference, id }),
                     // All shards know its sources.
-                    _ => self.every(|| ShardOrder::RemoveEndpoint(id)),
+                    _ => self.every(|| ShardOrder::RemoveEndpoint { conference, id }),
                 }
             }
             Command::SetMedia { endpoint, media } => {

@@ -173,16 +173,12 @@ impl Front {
         }
     }
 
-    async fn plain_connection(
-        self: Arc<Self>,
-        shard: Rc<Shard>,
-        mut socket: TcpStream,
-        peer: IpAddr,
-        place: Place,
-    ) {
+    async fn plain_connection(self: Arc<Self>, shard: Rc<Shard>, mut socket: TcpStream, peer: IpAddr, place: Place) {
         let head = head::read(&mut socket, &self.settings.region_header);
         let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
-        let Some((head, buf, mut place)) = Box::pin(self.requests(&mut socket, peer, head, buf, place)).await else { return };
+        let Some((head, buf, mut place)) = Box::pin(self.requests(&mut socket, peer, head, buf, place)).await else {
+            return;
+        };
         if let Some(endpoint) = self.queue_endpoint(&head) {
             drop(place);
             Box::pin(self.enqueue(Socket::Plain(socket), endpoint, head, buf)).await;
@@ -404,8 +400,7 @@ enum First {
 
 /// Tells a connection that there is no place for it.
 async fn refuse_http(io: &mut (impl AsyncWrite + Unpin)) {
-    let full =
-        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let full = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let _ = tokio::time::timeout(Duration::from_secs(5), io.write_all(full)).await;
 }
 

@@ -60,8 +60,8 @@ pub(super) enum ShardOrder {
     AddEndpoint { id: EndpointId, conference: ConferenceId, role: Role, media: Arc<Media> },
     /// For the home: an endpoint behind a relay.
     AddRelayed { endpoint: EndpointId, relay: EndpointId },
-    /// An own endpoint leaves, or (at the home) a relayed one.
-    RemoveEndpoint(EndpointId),
+    /// Somebody leaves a conference: an own endpoint, or one whose sources are known here.
+    RemoveEndpoint { conference: ConferenceId, id: EndpointId },
     /// What was signaled for an own endpoint.
     SetMedia { endpoint: EndpointId, media: Arc<Media> },
     /// All sources of somebody in a conference.

@@ -70,7 +70,7 @@ impl Shard {
                     home.add_relayed(endpoint, relay);
                 }
             }
-            ShardOrder::RemoveEndpoint(id) => self.remove(id),
+            ShardOrder::RemoveEndpoint { conference, id } => self.remove(conference, id),
             ShardOrder::SetMedia { endpoint, media } => self.set_media(now, endpoint, media),
             ShardOrder::SetSources { conference, endpoint, sources } => {
                 if let Some(home) = self.homes.get_mut(&conference) {
@@ -148,7 +148,7 @@ impl Shard {
             return;
         }
         if self.members.place(id).is_some() {
-            self.remove(id);
+            self.remove(conference, id);
         }
         let layout = self.layouts.find(&media.extensions);
         if role != Role::Visitor
@@ -159,7 +159,7 @@ impl Shard {
         self.members.add(id, conference, role, media, layout);
     }
 
-    fn remove(&mut self, id: EndpointId) {
+    fn remove(&mut self, conference: ConferenceId, id: EndpointId) {
         if let Some((place, member)) = self.members.remove(id) {
             if let Some(room) = self.rooms.get_mut(&member.conference) {
                 room.remove_receiver(place);
@@ -171,8 +171,12 @@ impl Shard {
             return;
         }
         // Somebody behind a relay, or an endpoint of another shard.
-        self.homes.values_mut().for_each(|home| home.remove(id));
-        self.rooms.values_mut().for_each(|room| room.remove_owner(id));
+        if let Some(home) = self.homes.get_mut(&conference) {
+            home.remove(id);
+        }
+        if let Some(room) = self.rooms.get_mut(&conference) {
+            room.remove_owner(id);
+        }
     }
 
     fn disconnected(&mut self, id: EndpointId) {
