@@ -462,7 +462,7 @@ impl Focus {
             return self.core.reply(w.reply, Ok(w.answer));
         }
         let peer = self.core.config.limits.one_peer(w.peer);
-        if let Err(w) = self.pace.push(now, w, peer) {
+        if let Some(w) = self.pace.push(now, w, peer) {
             self.core.defer(w);
         }
     }

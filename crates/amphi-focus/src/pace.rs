@@ -36,22 +36,22 @@ impl Pace {
 
     /// Takes a request in; gives it back if it would have to wait too long.
     /// `peer`: the address that it counts for.
-    pub(crate) fn push(&mut self, now: Instant, w: Waiting, peer: Option<IpAddr>) -> Result<(), Waiting> {
+    pub(crate) fn push(&mut self, now: Instant, w: Waiting, peer: Option<IpAddr>) -> Option<Waiting> {
         // What the bucket holds does not have to wait.
         let tokens = self.tokens.max(0.0);
         let most = self.rate * self.wait.as_secs_f64();
         if self.queue.len() as f64 - tokens >= most {
-            return Err(w);
+            return Some(w);
         }
         if let Some(p) = peer {
             let of_peer = self.peers.entry(p).or_default();
             if *of_peer as f64 - tokens >= (most / 2.0).max(1.0) {
-                return Err(w);
+                return Some(w);
             }
             *of_peer += 1;
         }
         self.queue.push_back((now, w, peer));
-        Ok(())
+        None
     }
 
     fn front(&mut self) -> Option<Waiting> {

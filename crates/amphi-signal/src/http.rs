@@ -149,7 +149,7 @@ async fn conference_request(
     }
     let body = match http.body(request, http.request_bytes).await {
         Ok(b) => b,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(head::bearer);
     let peer = peer.map_or(IpAddr::from([127, 0, 0, 1]), |p| p.0.0);
@@ -179,11 +179,11 @@ impl Answer {
 
 impl Http {
     /// A request's body, within bounds of size and time.
-    pub(crate) async fn body(&self, request: Request, most: usize) -> Result<Bytes, Response> {
+    pub(crate) async fn body(&self, request: Request, most: usize) -> Result<Bytes, (StatusCode, &'static str)> {
         match tokio::time::timeout(self.body_time, axum::body::to_bytes(request.into_body(), most)).await {
             Ok(Ok(b)) => Ok(b),
-            Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "Bad request: body too large").into_response()),
-            Err(_) => Err((StatusCode::REQUEST_TIMEOUT, [(header::CONNECTION, "close")]).into_response()),
+            Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "Bad request: body too large")),
+            Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "The body took too long")),
         }
     }
 
