@@ -126,6 +126,7 @@ impl Node {
 
     fn output(&mut self, now: Now, o: Output) {
         match o {
+            Output::Refused(_) => {}
             Output::Join { room, conn, group } => {
                 self.groups.entry(room).or_default().insert(conn, group);
             }

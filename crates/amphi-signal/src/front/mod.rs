@@ -214,22 +214,19 @@ impl Front {
                 return None;
             };
             if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {
-                return Some(First::Http2(stream));
+                return Some((stream, None));
             }
             let head = head::read(&mut stream, &self.settings.region_header).await;
-            head.ok().flatten().map(|head| First::Head(stream, head))
+            head.ok().flatten().map(|head| (stream, Some(head)))
         };
-        let Some(Some(first)) = place.work(most, begun).await else { return };
+        let Some(Some((mut stream, first))) = place.work(most, begun).await else { return };
         // WebSockets stay with HTTP/1.1, for which browsers open connections of their own.
-        let (mut stream, (head, buf)) = match first {
-            First::Http2(stream) => {
-                drop(place);
-                if let Some(_place) = self.http_place(peer) {
-                    serve_http_2(stream, self.router.clone(), peer).await;
-                }
-                return;
+        let Some((head, buf)) = first else {
+            drop(place);
+            if let Some(_place) = self.http_place(peer) {
+                serve_http_2(stream, self.router.clone(), peer).await;
             }
-            First::Head(stream, head) => (stream, head),
+            return;
         };
         let Some((head, buf, mut place)) = self.requests(&mut stream, peer, head, buf, place).await else { return };
         if let Some(endpoint) = self.queue_endpoint(&head) {
@@ -388,14 +385,6 @@ impl Front {
         let io = Prefixed::new(buf.freeze(), io);
         serve_http(io, self.router.clone(), peer, self.settings.head_timeout, keep).await;
     }
-}
-
-/// What a connection over TLS begins with.
-enum First {
-    /// HTTP/2, for which both sides settled in the handshake.
-    Http2(tokio_rustls::server::TlsStream<TcpStream>),
-    /// The head of a request, and what was read besides.
-    Head(tokio_rustls::server::TlsStream<TcpStream>, (Head, BytesMut)),
 }
 
 /// Tells a connection that there is no place for it.
