@@ -1,6 +1,7 @@
 //! The load generator against a whole server: people publish and watch through focus and bridge, and straight through the bridge.
 
-use std::net::{Ipv4Addr, TcpListener};
+mod ports;
+
 use std::process::Stdio;
 
 use amphi_app::config::{Config, Layers};
@@ -8,7 +9,7 @@ use amphi_app::wire::App;
 use serde_json::Value;
 
 fn free() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    ports::free().port()
 }
 
 /// A server with everything, and the ports of its front and of client streams.

@@ -1,7 +1,9 @@
 //! The visitor queue of a running server with token login: who may wait, who may count, and how many fit.
 
+mod ports;
+
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use amphi_app::config::{Config, Layers};
@@ -13,7 +15,7 @@ const ROOM: &str = "talk@conference.meet.example";
 
 /// A server and the address of its front.
 async fn server(more: &str) -> (App, u16) {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = ports::free().port();
     let data = std::env::temp_dir().join(format!("amphi-queue-{}-{port}", std::process::id()));
     let admin = if more.starts_with("admin") { "" } else { "admin = \"off\"\n" };
     let text = format!(
@@ -167,7 +169,7 @@ async fn whoever_finds_the_queue_full_is_told_to_come_back_and_rubbish_ends_only
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_that_nobody_looks_at_any_more_is_forgotten() {
-    let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let admin = ports::free();
     let (app, port) = server(&format!("admin = \"{admin}\"\n")).await;
     let done = tokio::task::spawn_blocking(move || {
         let known = || {

@@ -202,6 +202,9 @@ impl Selection<'_> {
             .or_else(|| find(&|c| in_region(c) && !ol(c)))
             .or_else(|| find(&|c| in_group(c) && !ol(c)))
             .or_else(|| find(&|c| is_used(c) && !ol(c)))
+            // Beyond the reference, which here forgets what the conference has on each bridge: a full one that happens to be idle is not
+            // better than another that has room.
+            .or_else(|| find(&|c| !ol(c)))
             .or_else(|| find(&|c| c.stress < self.config.stress_threshold))
             .or_else(|| {
                 let max = self.config.max_bridge_participants;
@@ -259,6 +262,15 @@ mod tests {
         assert_eq!(pick(&config, &all, &[], "eu", false), "c");
         all.values_mut().for_each(|b| b.stress = 0.95);
         assert_ne!(pick(&config, &all, &[], "eu", false), "none");
+    }
+
+    #[test]
+    fn a_full_bridge_is_not_filled_further_while_another_has_room_wherever_it_is() {
+        let now = Instant::now();
+        let config = MediaConfig { max_bridge_participants: 2, ..MediaConfig::default() };
+        let all: Bridges = [bridge(now, &config, "a", "eu", 0.1), bridge(now, &config, "b", "us", 0.5)].into();
+        assert_eq!(pick(&config, &all, &[used("a", 2, true)], "asia", true), "b");
+        assert_eq!(pick(&config, &all, &[used("a", 2, true), used("b", 2, true)], "asia", true), "a");
     }
 
     #[test]

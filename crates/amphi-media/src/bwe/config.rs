@@ -38,6 +38,12 @@ pub struct BweConfig {
     pub further_threshold: f64,
     /// While more is wanted than the estimate allows, a probe leaves this often; default 5 s.
     pub probe_interval: Duration,
+    /// So long after the last of several decreases, one probe looks whether the path just stood still; default 1 s.
+    pub recovery: Duration,
+    /// If the estimate fell below this part of what it was; default 0.66.
+    pub recovery_below: f64,
+    /// Its rate, as a part of what the estimate was; default 0.85.
+    pub recovery_probe: f64,
     /// Nothing heard of what was sent for so long: the estimate falls; default 3 s.
     pub silence: Duration,
     /// By this factor, once a second while nothing is heard; default 0.8.
@@ -63,6 +69,9 @@ impl Default for BweConfig {
             further_probe: 2.0,
             further_threshold: 0.7,
             probe_interval: Duration::from_secs(5),
+            recovery: Duration::from_secs(1),
+            recovery_below: 0.66,
+            recovery_probe: 0.85,
             silence: Duration::from_secs(3),
             silence_factor: 0.8,
         }

@@ -141,11 +141,11 @@ impl Bwe {
         let sudden = self.trend.take_sudden() && limits;
         if sudden && let Some(arriving) = self.throughput.recent() {
             self.aimd.update(clock, delay::Usage::Over, Some(arriving), self.rtt);
-            self.prober.on_decrease(&self.config, clock);
+            self.prober.on_decrease(&self.config, clock, self.estimate);
         }
         let usage = Some(self.trend.usage()).filter(|usage| *usage != delay::Usage::Over || limits);
         if usage.is_some_and(|usage| self.aimd.update(clock, usage, arriving, self.rtt)) {
-            self.prober.on_decrease(&self.config, clock);
+            self.prober.on_decrease(&self.config, clock, self.estimate);
         }
         if let Some(finding) = self.prober.judge(&self.config, clock) {
             self.on_finding(clock, finding);

@@ -61,11 +61,13 @@ pub(super) struct Prober {
     wanted: Option<f64>,
     /// Initial probes that left.
     initial: u8,
+    /// Decreases that may have been a path that stood still for a moment: the estimate before the first, the time of the last.
+    fall: Option<(f64, i64)>,
 }
 
 impl Prober {
     pub(super) fn new() -> Self {
-        Self { cluster: None, next: None, wanted: None, initial: 0 }
+        Self { cluster: None, next: None, wanted: None, initial: 0, fall: None }
     }
 
     /// The demand is known: the first cluster may leave.
@@ -78,14 +80,28 @@ impl Prober {
         match &self.cluster {
             Some(cluster) if !cluster.sent() => Some(cluster.due(config)),
             Some(cluster) => Some(cluster.to + config.probe_timeout.as_micros() as i64),
-            None if useful => self.next,
+            None if useful => {
+                let recovery = self.fall.map(|(_, last)| last + config.recovery.as_micros() as i64);
+                self.next.map(|next| recovery.map_or(next, |at| next.min(at)))
+            }
             None => None,
         }
     }
 
     /// Starts a cluster if it is time: `estimate` is the present one, `ceiling` what is the most that makes sense.
     pub(super) fn plan(&mut self, config: &BweConfig, now: i64, estimate: f64, ceiling: f64) {
-        if self.cluster.is_some() || self.next.is_none_or(|next| now < next) {
+        if self.cluster.is_some() || self.next.is_none() {
+            return;
+        }
+        if let Some((before, last)) = self.fall
+            && now - last >= config.recovery.as_micros() as i64
+        {
+            self.fall = None;
+            if estimate < config.recovery_below * before {
+                (self.wanted, self.next) = (Some(config.recovery_probe * before), Some(now));
+            }
+        }
+        if self.next.is_none_or(|next| now < next) {
             return;
         }
         self.next = Some(now + config.probe_interval.as_micros() as i64);
@@ -175,9 +191,10 @@ impl Prober {
         finding
     }
 
-    /// A decrease: what was planned is void, and there is some rest.
-    pub(super) fn on_decrease(&mut self, config: &BweConfig, now: i64) {
+    /// A decrease of the `estimate`: what was planned is void, and there is some rest, but for one probe.
+    pub(super) fn on_decrease(&mut self, config: &BweConfig, now: i64, estimate: f64) {
         self.wanted = None;
+        self.fall = Some((self.fall.map_or(estimate, |(before, _)| before.max(estimate)), now));
         if self.next.is_some() {
             self.next = Some(now + config.probe_interval.as_micros() as i64);
         }

@@ -161,6 +161,17 @@ fn it_falls_with_the_link_within_3_s_and_recovers_within_20_s() {
 }
 
 #[test]
+fn a_link_that_stood_still_for_a_moment_is_used_again_soon() {
+    let capacity = |ms| if (15_000..15_600).contains(&ms) { 60e3 } else { 1.2e6 };
+    let trace = simulate(&Link { capacity, ..LINK }, 30);
+    assert!(mean(&trace, 10, 15) > 0.9e6, "{}", show(&trace));
+    let fell = when(&trace, 15, |rate| rate < 400e3).unwrap();
+    let back = trace[150 + (fell * 10.0) as usize..].iter().position(|at| at.0 > 0.8e6).unwrap();
+    assert!(back < 30, "{back} tenths of a second: {}", show(&trace));
+    assert!(mean(&trace, 20, 30) < 1.35e6, "{}", show(&trace));
+}
+
+#[test]
 fn queues_stay_short_on_a_full_link() {
     let trace = simulate(&Link { capacity: |_| 1e6, queue: 2000.0, ..LINK }, 60);
     let queued = trace[100..].iter().map(|at| at.2).sum::<f64>() / (trace.len() - 100) as f64;

@@ -381,7 +381,8 @@ impl Front {
     ) {
         let Some(_place) = self.http_place(peer) else { return refuse_http(&mut io).await };
         // A proxy would put somebody's WebSocket on a connection that it keeps, and what serves the rest cannot take one.
-        let keep = head.forwarded_for.is_none() && !self.settings.trusted_proxies.contains(&peer);
+        let keep =
+            head.upgrade.is_some() || head.forwarded_for.is_none() && !self.settings.trusted_proxies.contains(&peer);
         let io = Prefixed::new(buf.freeze(), io);
         serve_http(io, self.router.clone(), peer, self.settings.head_timeout, keep).await;
     }

@@ -4,8 +4,10 @@
 #[path = "../../../amphi-bridge/tests/plane/client.rs"]
 #[allow(dead_code)]
 mod client;
+#[path = "../ports/mod.rs"]
+mod ports;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use amphi_app::config::{Config, Layers};
@@ -23,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ROOM: &str = "jvbbrewery@internal.auth.localhost";
 
 fn free() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    ports::free().port()
 }
 
 async fn run(text: &str) -> App {

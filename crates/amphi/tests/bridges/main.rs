@@ -5,6 +5,8 @@
 #[allow(dead_code)]
 mod client;
 mod person;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod process;
 
 use std::collections::HashMap;

@@ -1,7 +1,8 @@
 //! Our binary as one process with everything but bridges, and one process for each bridge.
 
+use crate::ports;
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,11 +29,7 @@ impl Service {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bridges-{name}"));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
-        // All are held until all are known, so that they differ.
-        let held: Vec<TcpListener> =
-            (0..3 + bridges.len()).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-        let at: Vec<SocketAddr> = held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
-        drop(held);
+        let at: Vec<SocketAddr> = (0..3 + bridges.len()).map(|_| ports::free()).collect();
         let http = bridges.iter().zip(&at[3..]).map(|(b, at)| ((*b).to_owned(), *at)).collect();
         let mut me = Self { folder, front: at[0], c2s: at[1], admin: at[2], http, children: HashMap::new() };
         let data = me.folder.join("data");

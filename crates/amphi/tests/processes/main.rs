@@ -2,6 +2,8 @@
 //! nodes break and nodes die. Real sockets, real TLS, real time; what the sans-IO cores promise is tested in their crates.
 
 mod client;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod process;
 mod proxy;
 

@@ -1,7 +1,8 @@
 //! Our binary as several processes, each with a configuration of its own, joined by nothing but addresses and fingerprints.
 
+use crate::ports;
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -42,11 +43,8 @@ impl Service {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(plan.name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
-        // All are held until all are known, so that they differ.
         let names: Vec<&str> = ["main", "focus"].iter().chain(plan.nodes).copied().collect();
-        let held: Vec<TcpListener> =
-            (0..names.len() * 4).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-        let addresses: Vec<SocketAddr> = held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let addresses: Vec<SocketAddr> = (0..names.len() * 4).map(|_| ports::free()).collect();
         let ports = names
             .iter()
             .zip(addresses.chunks_exact(4))

@@ -5,6 +5,9 @@ mod prosody;
 mod ws;
 mod xmpp;
 
+#[path = "../ports/mod.rs"]
+mod ports;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -41,12 +44,6 @@ pub struct Amphi {
     pub admin: SocketAddr,
 }
 
-/// Addresses that nobody uses at the moment.
-fn free() -> [SocketAddr; 4] {
-    let held: [TcpListener; 4] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    held.map(|l| l.local_addr().expect("an address"))
-}
-
 impl Amphi {
     /// Starts with these `key=value` settings; returns when it is healthy.
     pub fn start(settings: &[&str]) -> Self {
@@ -69,7 +66,7 @@ impl Amphi {
     }
 
     fn try_start_in(dir: PathBuf, settings: &[&str]) -> Option<Self> {
-        let [front, c2s, s2s, admin] = free();
+        let [front, c2s, s2s, admin] = std::array::from_fn(|_| ports::free());
         let mut all: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
         all.push(format!("data_dir={}", dir.display()));
         // These clients have no media.

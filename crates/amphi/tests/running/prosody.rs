@@ -22,7 +22,7 @@ impl Prosody {
         }
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("prosody-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a folder");
-        let [front, ..] = super::free();
+        let front = super::ports::free();
         let config = format!(
             r#"
 pidfile = "{dir}/prosody.pid"
