@@ -79,6 +79,9 @@ pub struct Bwe {
     padded: i64,
     /// Bytes of padding that were not handed out yet.
     owed: f64,
+    /// Bytes that were sent faster than the estimate: a queue holds them somewhere. Reckoned while padding may be sent.
+    ahead: f64,
+    ahead_at: i64,
 }
 
 impl Bwe {
@@ -103,6 +106,8 @@ impl Bwe {
             silence_checked: 0,
             padded: 0,
             owed: 0.0,
+            ahead: 0.0,
+            ahead_at: 0,
             config,
         }
     }
@@ -202,6 +207,15 @@ impl Bwe {
         self.demand = demand;
     }
 
+    /// A packet with a transport-wide number leaves.
+    #[inline]
+    pub fn on_sent(&mut self, now: Instant, bytes: usize) {
+        if self.is_useful() {
+            self.catch_up(self.clock(now));
+            self.ahead += bytes as f64;
+        }
+    }
+
     /// The estimate in bit/s.
     pub fn estimate(&self) -> u64 {
         self.estimate as u64
@@ -280,12 +294,23 @@ impl Bwe {
             return None;
         }
         self.padded = clock;
+        // After a burst, a key picture most often, padding would keep the queue full and the repair of what it dropped out.
+        self.catch_up(clock);
+        if self.ahead > self.estimate / 8.0 * period as f64 / 1e6 {
+            self.owed = 0.0;
+            return None;
+        }
         // Late calls are not made up for beyond a few periods: it would be a burst.
         self.owed += rate / 8.0 * elapsed.min(4 * period) as f64 / 1e6;
         let packet = f64::from(self.config.padding_packet.max(1));
         let packets = (self.owed / packet) as u16;
         self.owed -= f64::from(packets) * packet;
         (packets > 0).then(|| self.padding(packets, false))
+    }
+
+    fn catch_up(&mut self, clock: i64) {
+        let passed = (clock - self.ahead_at).max(0) as f64 / 1e6;
+        (self.ahead, self.ahead_at) = ((self.ahead - self.estimate / 8.0 * passed).max(0.0), clock);
     }
 
     fn padding(&self, packets: u16, probe: bool) -> Padding {

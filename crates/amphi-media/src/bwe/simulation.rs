@@ -77,6 +77,7 @@ fn simulate(link: &Link, seconds: u64) -> Trace {
         for (n, (size, marker)) in packets.into_iter().enumerate() {
             let now = us + n as u64 * 20;
             let seq = history.record(at(now), size);
+            bwe.on_sent(at(now), size);
             last_sent = Some(at(now));
             let wait = (free - now as f64).max(0.0);
             if wait / 1000.0 > link.queue || random.next() < link.loss {

@@ -293,6 +293,7 @@ impl Receiver {
             return send_time;
         }
         self.last_paced = Some(now);
+        self.bwe.on_sent(now, size);
         u32::from(self.history.record(now, size))
     }
 
