@@ -320,17 +320,20 @@ fn a_client_that_becomes_a_visitor_gives_its_seat_up() {
     assert_eq!(w.focus.conferences()[0].seats_pending, 0);
 }
 
+/// Where somebody new who asks from this address is sent.
+fn ask_from(w: &mut World, id: u64, ip: &str) -> String {
+    let body = format!(r#"{{"room":"{}","machineUid":"p{id}","properties":{{{V}}}}}"#, world::ROOM);
+    let request = amphi_focus::ConferenceRequest::from_json(body.as_bytes(), None).unwrap();
+    w.handle(amphi_focus::Input::ConferenceRequest { id, request, peer: Some(ip.parse().unwrap()) });
+    w.place(id)
+}
+
 #[test]
 fn one_address_cannot_hold_the_whole_stage_when_that_is_limited() {
     let mut c = config(1);
     c.limits.seats_per_peer = 2;
     let mut w = World::with_first(c);
-    let mut ask = |id: u64, ip: &str| {
-        let body = format!(r#"{{"room":"{}","machineUid":"p{id}","properties":{{{V}}}}}"#, world::ROOM);
-        let request = amphi_focus::ConferenceRequest::from_json(body.as_bytes(), None).unwrap();
-        w.handle(amphi_focus::Input::ConferenceRequest { id, request, peer: Some(ip.parse().unwrap()) });
-        w.place(id)
-    };
+    let mut ask = |id: u64, ip: &str| ask_from(&mut w, id, ip);
     assert_eq!(ask(101, "192.0.2.1"), "main");
     assert_eq!(ask(102, "192.0.2.1"), "main");
     assert_eq!(ask(103, "192.0.2.1"), "v1");
@@ -342,12 +345,7 @@ fn one_address_leaves_half_of_the_queue_to_others() {
     (c.limits.admissions_per_second, c.limits.admission_burst, c.limits.admission_wait) = (10, 1, s(2));
     c.limits.shared_peers = vec!["192.0.2.9".parse().unwrap()];
     let mut w = World::with_first(c);
-    let mut ask = |id: u64, ip: &str| {
-        let body = format!(r#"{{"room":"{}","machineUid":"p{id}","properties":{{{V}}}}}"#, world::ROOM);
-        let request = amphi_focus::ConferenceRequest::from_json(body.as_bytes(), None).unwrap();
-        w.handle(amphi_focus::Input::ConferenceRequest { id, request, peer: Some(ip.parse().unwrap()) });
-        w.place(id)
-    };
+    let mut ask = |id: u64, ip: &str| ask_from(&mut w, id, ip);
     let told_to_wait = (100..140).filter(|id| ask(*id, "192.0.2.1") == "wait").count();
     assert!((28..=31).contains(&told_to_wait), "{told_to_wait} of 40");
     assert_ne!(ask(200, "192.0.2.2"), "wait");

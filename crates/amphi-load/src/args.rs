@@ -208,3 +208,15 @@ pub struct BareClientArgs {
     #[arg(long, value_delimiter = ',')]
     pub sources: Vec<IpAddr>,
 }
+
+/// A command line, for tests: the words after `load` and the name of the command.
+#[cfg(test)]
+pub(crate) fn parsed(command: &str, words: &str) -> LoadCommand {
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        load: LoadArgs,
+    }
+    let words = ["load", command].into_iter().chain(words.split_whitespace());
+    <Cli as clap::Parser>::try_parse_from(words).unwrap().load.command
+}

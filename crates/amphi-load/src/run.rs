@@ -554,20 +554,11 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::args::{LoadArgs, LoadCommand};
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        load: LoadArgs,
-    }
+    use crate::args::{LoadCommand, parsed};
 
     fn args(text: &str) -> SignalingArgs {
-        let words = ["load", "signaling"].into_iter().chain(text.split_whitespace());
-        match Cli::try_parse_from(words).unwrap().load.command {
+        match parsed("signaling", text) {
             LoadCommand::Signaling(args) => *args,
             other => panic!("{other:?}"),
         }

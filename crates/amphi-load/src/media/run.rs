@@ -474,17 +474,10 @@ fn fill(report: &mut MediaReport, c: &Counted, channels: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{LoadArgs, LoadCommand};
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        load: LoadArgs,
-    }
+    use crate::args::{LoadCommand, parsed};
 
     fn args(text: &str) -> MediaArgs {
-        let words = ["load", "media"].into_iter().chain(text.split_whitespace());
-        match Cli::try_parse_from(words).unwrap().load.command {
+        match parsed("media", text) {
             LoadCommand::Media(args) => *args,
             other => panic!("{other:?}"),
         }
