@@ -16,7 +16,7 @@ use crate::{
     args::SignalingArgs,
     bare::Bare,
     client::Role,
-    engine::{Command, Engine, Group, Mailbox, Pace, Shared, Surroundings},
+    engine::{Command, Engine, Group, Mailbox, OfferTaker, Pace, Shared, Surroundings},
     process::{self, CpuClock},
     report::{Comparison, ComparisonTurn, Cycle, Generator, Joins, Report, Rooms, Sample, Server},
     script::{Admission, Script},
@@ -93,7 +93,7 @@ fn people(args: &SignalingArgs) -> u64 {
 }
 
 /// In a storm nobody waits for somebody else's request.
-pub(crate) fn http_connections(args: &SignalingArgs) -> usize {
+fn http_connections(args: &SignalingArgs) -> usize {
     let usual = if args.storm { people(args).try_into().unwrap_or(usize::MAX) } else { 64 };
     args.http_connections.unwrap_or(usual).max(1)
 }
@@ -201,22 +201,32 @@ pub(crate) struct AudienceMarks {
     pub(crate) end: usize,
 }
 
+/// What the threads of a run share.
+pub(crate) fn surroundings(
+    args: &SignalingArgs,
+    rooms: &Arc<[RoomScene]>,
+    base: Instant,
+    offers: Option<OfferTaker>,
+) -> anyhow::Result<Surroundings> {
+    Ok(Surroundings {
+        rooms: Arc::clone(rooms),
+        shared: Arc::default(),
+        base,
+        sources: args.sources.clone().into(),
+        tls: transport::tls_config(args.ca.as_deref())?,
+        http_connections: http_connections(args),
+        offers,
+    })
+}
+
 impl Run {
     fn start(args: SignalingArgs) -> anyhow::Result<Self> {
         // The upper half of the numbers is left to the rooms after the first.
         let rooms = rooms(&args, rand::random::<u32>() >> 1)?;
-        let shared = Arc::new(Shared::default());
         let base = Instant::now();
         let threads = args.threads.max(1);
-        let around = Surroundings {
-            rooms: Arc::clone(&rooms),
-            shared: Arc::clone(&shared),
-            base,
-            sources: args.sources.clone().into(),
-            tls: transport::tls_config(args.ca.as_deref())?,
-            http_connections: http_connections(&args),
-            offers: None,
-        };
+        let around = surroundings(&args, &rooms, base, None)?;
+        let shared = Arc::clone(&around.shared);
         let (mut mailboxes, mut handles) = (Vec::new(), Vec::new());
         for (n, share) in seats::shares(&args, &rooms, threads).into_iter().enumerate() {
             let engine = Engine::new(around.clone(), share)?;

@@ -408,7 +408,6 @@ impl Server {
             let front = Arc::new(Front {
                 main,
                 vnodes,
-                shards: shards.clone(),
                 router: http::front(app.clone(), settings.routes, f.metrics),
                 app: app.clone(),
                 tls: f.tls.then(|| front_tls.clone()),
@@ -419,15 +418,10 @@ impl Server {
                 visitors: queue,
                 settings: f.settings,
             });
-            if f.tls {
-                let listener = front::listen(f.listen).map_err(|e| StartError::Listen(f.listen, e))?;
-                tasks.push(tokio::spawn(front.serve(listener)).abort_handle());
-            } else {
-                let all = front::listen_shared(f.listen, shards.len()).map_err(|e| StartError::Listen(f.listen, e))?;
-                for (i, listener) in all.into_iter().enumerate() {
-                    if let Some(s) = shards.get(i as u8) {
-                        s.send(ShardMsg::Serve(front.clone(), listener)).await;
-                    }
+            let all = front::listen_shared(f.listen, shards.len()).map_err(|e| StartError::Listen(f.listen, e))?;
+            for (i, listener) in all.into_iter().enumerate() {
+                if let Some(s) = shards.get(i as u8) {
+                    s.send(ShardMsg::Serve(front.clone(), listener)).await;
                 }
             }
         }

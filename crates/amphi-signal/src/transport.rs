@@ -20,11 +20,20 @@ pub(crate) struct Transport {
     tls: Option<RefCell<Box<ServerConnection>>>,
 }
 
+/// Bytes that TLS holds for a slow reader.
+const BUFFER: usize = 64 * 1024;
+
 struct Sock<'a>(&'a TcpStream);
 
 impl Read for Sock<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buf)
+        let n = self.0.try_read(buf)?;
+        if n < buf.len() {
+            // A short read emptied the socket. Saying so spares the read that would only find out; newer events are
+            // not forgotten, the runtime tells them apart.
+            let _ = self.0.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+        Ok(n)
     }
 }
 
@@ -48,9 +57,13 @@ impl RawTransport {
 }
 
 impl Transport {
-    /// A socket that is registered with this thread already.
-    pub(crate) fn plain(socket: TcpStream) -> Self {
-        Self { socket: Rc::new(socket), tls: None }
+    /// A socket that is registered with this thread already, and its TLS once hands are shaken.
+    pub(crate) fn new(socket: TcpStream, tls: Option<Box<ServerConnection>>) -> Self {
+        let tls = tls.map(|mut tls| {
+            tls.set_buffer_limit(Some(BUFFER));
+            RefCell::new(tls)
+        });
+        Self { socket: Rc::new(socket), tls }
     }
 
     /// Takes the socket off this thread's runtime.
@@ -80,7 +93,7 @@ impl Transport {
     /// Starts TLS as the server; the handshake runs inside of reads and writes.
     pub(crate) fn start_tls(&mut self, config: std::sync::Arc<rustls::ServerConfig>) -> Result<(), rustls::Error> {
         let mut tls = ServerConnection::new(config)?;
-        tls.set_buffer_limit(Some(64 * 1024));
+        tls.set_buffer_limit(Some(BUFFER));
         self.tls = Some(RefCell::new(Box::new(tls)));
         Ok(())
     }
@@ -93,15 +106,7 @@ impl Transport {
 
     /// Reads what is there. `Ok(0)` is the end of the stream; `WouldBlock` means wait.
     pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &self.tls else {
-            let n = self.socket.try_read(buf)?;
-            if n < buf.len() {
-                // A short read emptied the socket. Saying so spares the read that would only find out; newer events are
-                // not forgotten, the runtime tells them apart.
-                let _ = self.socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-            }
-            return Ok(n);
-        };
+        let Some(tls) = &self.tls else { return Sock(&self.socket).read(buf) };
         let mut tls = tls.borrow_mut();
         loop {
             match tls.reader().read(buf) {

@@ -14,10 +14,10 @@ use super::description::{Answer, offered};
 use super::engine::{Mailbox, Offered, Order, Part};
 use crate::accept::{self, Invitation};
 use crate::args::SignalingArgs;
-use crate::engine::{Command, Engine, Mailbox as SignalingMailbox, Offer, Shared, Surroundings};
+use crate::engine::{Command, Engine, Mailbox as SignalingMailbox, Offer, Shared};
+use crate::run;
 use crate::seats;
 use crate::stats::Stats;
-use crate::{run, transport};
 
 /// To whom an answer goes.
 #[derive(Clone, Debug)]
@@ -119,7 +119,8 @@ impl Room {
     /// Starts the thread; nobody joins yet.
     pub(crate) fn start(args: &SignalingArgs, base: Instant, run: u32, routes: Routes) -> anyhow::Result<Self> {
         let rooms = run::rooms(args, run)?;
-        let shared = Arc::new(Shared::default());
+        let mut around = run::surroundings(args, &rooms, base, None)?;
+        let shared = Arc::clone(&around.shared);
         let name = rooms[0].script.room.clone();
         let take = {
             let shared = Arc::clone(&shared);
@@ -133,15 +134,7 @@ impl Room {
                 }
             }
         };
-        let around = Surroundings {
-            rooms: Arc::clone(&rooms),
-            shared: Arc::clone(&shared),
-            base,
-            sources: args.sources.clone().into(),
-            tls: transport::tls_config(args.ca.as_deref())?,
-            http_connections: run::http_connections(args),
-            offers: Some(Arc::new(take)),
-        };
+        around.offers = Some(Arc::new(take));
         let seats = seats::shares(args, &rooms, 1).pop().unwrap_or_default();
         let engine = Engine::new(around, seats)?;
         let mailbox = engine.mailbox();

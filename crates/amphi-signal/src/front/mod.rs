@@ -1,11 +1,13 @@
 //! The HTTP front: one address for everything a browser needs.
 //!
-//! WebSocket upgrades on `/xmpp-websocket` take a path of their own, from the first bytes to a shard, since a join storm
-//! is made of them. So do those of the visitor queue, of which very many stay for long. Everything else goes to the general HTTP server. Requests with `vnode=X` go to that node, wherever
+//! Connections are accepted, and shake hands, on the thread of a shard, where they stay: moving one costs more than its first
+//! request. WebSocket upgrades on `/xmpp-websocket` take a path of their own, since a join storm is made of them. So do those of the visitor queue, of which very many stay for long. Everything else goes to the general HTTP server. Requests with `vnode=X` go to that node, wherever
 //! it lives.
 
+mod general;
 pub(crate) mod head;
 mod request;
+mod socket;
 mod turns;
 pub(crate) mod ws;
 
@@ -19,7 +21,7 @@ use std::time::Duration;
 use amphi_queue::Endpoint;
 use amphi_xmpp::c2s::UrlParams;
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -28,10 +30,12 @@ use crate::http::Http;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::queue::{self, Queue};
-use crate::shard::{NewConn, NewFraming, Shard, ShardMsg, Shards};
+use crate::shard::{NewConn, NewFraming, Shard};
 use crate::tls::ServerTls;
-use crate::transport::{RawTransport, Transport};
+use crate::transport::Transport;
+pub(crate) use general::{HTTP_2, Peer, serve_admin};
 use head::{Head, Prefixed};
+use socket::Socket;
 pub(crate) use turns::{Door, Place, Turns};
 
 /// Where a node's clients are served.
@@ -90,7 +94,6 @@ pub(crate) struct Front {
     pub(crate) settings: FrontSettings,
     pub(crate) main: Option<Target>,
     pub(crate) vnodes: HashMap<String, Target>,
-    pub(crate) shards: Arc<Shards>,
     pub(crate) router: axum::Router,
     pub(crate) app: Arc<Http>,
     pub(crate) tls: Option<Arc<ServerTls>>,
@@ -103,21 +106,12 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Accepts connections on a general thread: where TLS handshakes belong.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
-        loop {
-            if let Some((socket, peer, place)) = self.accept(&listener).await {
-                tokio::spawn(self.clone().connection(socket, peer, place));
-            }
-        }
-    }
-
     /// Accepts connections on a shard's thread, where they stay.
-    pub(crate) async fn serve_on_shard(self: Arc<Self>, shard: Rc<Shard>, listener: std::net::TcpListener) {
+    pub(crate) async fn serve(self: Arc<Self>, shard: Rc<Shard>, listener: std::net::TcpListener) {
         let Ok(listener) = TcpListener::from_std(listener) else { return };
         loop {
             if let Some((socket, peer, place)) = self.accept(&listener).await {
-                tokio::task::spawn_local(self.clone().plain_connection(shard.clone(), socket, peer, place));
+                tokio::task::spawn_local(self.clone().connection(shard.clone(), socket, peer, place));
             }
         }
     }
@@ -126,7 +120,6 @@ impl Front {
         match listener.accept().await {
             Ok((socket, peer)) => {
                 let place = self.door.enter(peer.ip())?;
-                let _ = socket.set_nodelay(true);
                 Some((socket, peer.ip(), place))
             }
             Err(e) => {
@@ -143,7 +136,7 @@ impl Front {
     /// connections that they keep; it is a new one at the door.
     async fn requests(
         &self,
-        io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        io: &mut Socket,
         peer: IpAddr,
         head: Head,
         buf: BytesMut,
@@ -173,15 +166,26 @@ impl Front {
         }
     }
 
-    async fn plain_connection(self: Arc<Self>, shard: Rc<Shard>, mut socket: TcpStream, peer: IpAddr, place: Place) {
-        let head = head::read(&mut socket, &self.settings.region_header);
-        let Ok(Ok(Some((head, buf)))) = tokio::time::timeout(self.settings.head_timeout, head).await else { return };
+    async fn connection(self: Arc<Self>, shard: Rc<Shard>, socket: TcpStream, peer: IpAddr, mut place: Place) {
+        let begun = match &self.tls {
+            Some(tls) => Box::pin(self.secure(tls, socket, &mut place)).await,
+            None => self.first_head(Socket::Plain(socket)).await,
+        };
+        let Some((mut socket, first)) = begun else { return };
+        // WebSockets stay with HTTP/1.1, for which browsers open connections of their own.
+        let Some((head, buf)) = first else {
+            drop(place);
+            if let Some(_place) = self.http_place(peer) {
+                general::serve_http_2(socket, self.router.clone(), peer).await;
+            }
+            return;
+        };
         let Some((head, buf, mut place)) = Box::pin(self.requests(&mut socket, peer, head, buf, place)).await else {
             return;
         };
         if let Some(endpoint) = self.queue_endpoint(&head) {
             drop(place);
-            Box::pin(self.enqueue(Socket::Plain(socket), endpoint, head, buf)).await;
+            Box::pin(self.enqueue(socket, endpoint, head, buf)).await;
             return;
         }
         if !self.is_upgrade(&head) {
@@ -190,62 +194,44 @@ impl Front {
             return;
         }
         place.turn().await;
-        if let Some(new) = Box::pin(self.upgrade(Socket::Plain(socket), head, buf, peer, place)).await {
-            let NewConn { transport: Socket::Plain(socket), framing, early, node, params, place, peer } = new else {
-                return;
-            };
-            shard.begin(NewConn { transport: Transport::plain(socket), framing, early, node, params, place, peer });
+        if let Some(new) = Box::pin(self.upgrade(socket, head, buf, peer, place)).await {
+            shard.begin(new);
         }
     }
 
-    async fn connection(self: Arc<Self>, socket: TcpStream, peer: IpAddr, mut place: Place) {
-        let Some(tls) = &self.tls else { return };
+    /// Reads the head of the first request.
+    async fn first_head(&self, mut socket: Socket) -> Option<(Socket, Option<(Head, BytesMut)>)> {
+        let head = head::read(&mut socket, &self.settings.region_header);
+        let head = tokio::time::timeout(self.settings.head_timeout, head).await.ok()?.ok()??;
+        Some((socket, Some(head)))
+    }
+
+    /// Shakes hands, and reads the head of the first request unless the client speaks HTTP/2.
+    async fn secure(
+        &self,
+        tls: &ServerTls,
+        socket: TcpStream,
+        place: &mut Place,
+    ) -> Option<(Socket, Option<(Head, BytesMut)>)> {
         let most = self.settings.head_timeout;
         // A turn is worth something only when there is something to answer.
         let hello = tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket);
         let Ok(Ok(hello)) = tokio::time::timeout(most, hello).await else {
             self.metrics.refuse("tls-handshake");
-            return;
+            return None;
         };
         place.turn().await;
         let begun = async {
-            let Ok(mut stream) = hello.into_stream(tls.config()).await else {
+            let Ok(stream) = hello.into_stream(tls.config()).await else {
                 self.metrics.refuse("tls-handshake");
                 return None;
             };
             if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {
-                return Some((stream, None));
+                return Some((Socket::Tls(Box::new(stream)), None));
             }
-            let head = head::read(&mut stream, &self.settings.region_header).await;
-            head.ok().flatten().map(|head| (stream, Some(head)))
+            self.first_head(Socket::Tls(Box::new(stream))).await
         };
-        let Some(Some((mut stream, first))) = place.work(most, begun).await else { return };
-        // WebSockets stay with HTTP/1.1, for which browsers open connections of their own.
-        let Some((head, buf)) = first else {
-            drop(place);
-            if let Some(_place) = self.http_place(peer) {
-                serve_http_2(stream, self.router.clone(), peer).await;
-            }
-            return;
-        };
-        let Some((head, buf, mut place)) = self.requests(&mut stream, peer, head, buf, place).await else { return };
-        if let Some(endpoint) = self.queue_endpoint(&head) {
-            drop(place);
-            self.enqueue(Socket::Tls(Box::new(stream)), endpoint, head, buf).await;
-            return;
-        }
-        if !self.is_upgrade(&head) {
-            drop(place);
-            self.http(stream, peer, head, buf).await;
-            return;
-        }
-        place.turn().await;
-        let Some(new) = self.upgrade(Socket::Tls(Box::new(stream)), head, buf, peer, place).await else { return };
-        let NewConn { transport, framing, early, node, params, place, peer } = new;
-        let Ok(transport) = transport.raw() else { return };
-        if let Some(s) = self.shards.get(self.shards.pick()) {
-            s.send(ShardMsg::Adopt(Box::new(NewConn { transport, framing, early, node, params, place, peer }))).await;
-        }
+        place.work(most, begun).await.flatten()
     }
 
     fn is_upgrade(&self, head: &Head) -> bool {
@@ -296,10 +282,7 @@ impl Front {
         let early = if buf.is_empty() { BytesMut::new() } else { BytesMut::from(&buf[..]) };
         drop(buf);
         socket.keep_alive();
-        match socket {
-            Socket::Plain(s) => drop(tokio::spawn(queue::serve(queue, endpoint, s, early, head.bearer, place))),
-            Socket::Tls(s) => drop(tokio::spawn(queue::serve(queue, endpoint, s, early, head.bearer, place))),
-        }
+        tokio::spawn(queue::serve(queue, endpoint, socket, early, head.bearer, place));
     }
 
     /// Which node a request is for.
@@ -317,7 +300,7 @@ impl Front {
         mut buf: BytesMut,
         peer: IpAddr,
         place: Place,
-    ) -> Option<NewConn<Socket>> {
+    ) -> Option<NewConn<Transport>> {
         let mut params = UrlParams::parse(&head.query);
         if let Some(t) = head::split_tenant(&head.path).0 {
             params.prefix = Some(t.to_lowercase());
@@ -362,7 +345,7 @@ impl Front {
         buf.advance(head.len);
         let peer = head::origin(peer, head.forwarded_for.as_deref(), &self.settings.trusted_proxies);
         Some(NewConn {
-            transport: socket,
+            transport: socket.into_transport(),
             framing: NewFraming::WebSocket,
             early: buf,
             node,
@@ -372,156 +355,28 @@ impl Front {
         })
     }
 
-    async fn http(
-        &self,
-        mut io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        peer: IpAddr,
-        head: Head,
-        buf: BytesMut,
-    ) {
+    async fn http(&self, mut io: Socket, peer: IpAddr, head: Head, buf: BytesMut) {
         let Some(_place) = self.http_place(peer) else { return refuse_http(&mut io).await };
         // A proxy would put somebody's WebSocket on a connection that it keeps, and what serves the rest cannot take one.
         let keep =
             head.upgrade.is_some() || head.forwarded_for.is_none() && !self.settings.trusted_proxies.contains(&peer);
         let io = Prefixed::new(buf.freeze(), io);
-        serve_http(io, self.router.clone(), peer, self.settings.head_timeout, keep).await;
+        general::serve_http(io, self.router.clone(), peer, self.settings.head_timeout, keep).await;
     }
 }
 
 /// Tells a connection that there is no place for it.
-async fn refuse_http(io: &mut (impl AsyncWrite + Unpin)) {
+async fn refuse_http(io: &mut Socket) {
     let full = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let _ = tokio::time::timeout(Duration::from_secs(5), io.write_all(full)).await;
 }
 
-/// How TLS names HTTP/2.
-pub(crate) const HTTP_2: &[u8] = b"h2";
-/// Requests of one HTTP/2 connection that are answered at the same time.
-const STREAMS: u32 = 100;
-
-/// Serves HTTP/2 on one connection. One whose peer has gone without a word ends with a ping.
-async fn serve_http_2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: axum::Router, peer: IpAddr) {
-    use axum::http::{HeaderValue, header};
-    let service = hyper::service::service_fn(move |mut req: hyper::Request<hyper::body::Incoming>| {
-        req.extensions_mut().insert(Peer(peer));
-        // HTTP/2 has it in the address of the request (RFC 9113, 8.3.1).
-        let host = req.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
-        if let Some(host) = host.filter(|_| !req.headers().contains_key(header::HOST)) {
-            req.headers_mut().insert(header::HOST, host);
-        }
-        tower_call(router.clone(), req)
-    });
-    let conn = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
-        .timer(hyper_util::rt::TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(head::MAX_HEAD as u32)
-        .keep_alive_interval(Duration::from_secs(60))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .serve_connection(hyper_util::rt::TokioIo::new(io), service);
-    let _ = conn.await;
-}
-
-/// Serves HTTP on one connection; a head that takes longer than `head_timeout` ends it.
-async fn serve_http(
-    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: axum::Router,
-    peer: IpAddr,
-    head_timeout: Duration,
-    keep: bool,
-) {
-    let service = hyper::service::service_fn(move |mut req: hyper::Request<hyper::body::Incoming>| {
-        req.extensions_mut().insert(Peer(peer));
-        tower_call(router.clone(), req)
-    });
-    let conn = hyper::server::conn::http1::Builder::new()
-        .timer(hyper_util::rt::TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .keep_alive(keep)
-        .serve_connection(hyper_util::rt::TokioIo::new(io), service)
-        // Bridge channels are WebSockets that other roles of this process serve.
-        .with_upgrades();
-    let _ = conn.await;
-}
-
-/// Serves HTTP alone, for administration.
-pub(crate) async fn serve_admin(listener: TcpListener, router: axum::Router, head_timeout: Duration) {
-    loop {
-        match listener.accept().await {
-            Ok((socket, peer)) => {
-                tokio::spawn(serve_http(socket, router.clone(), peer.ip(), head_timeout, true));
-            }
-            Err(e) => {
-                tracing::warn!(error = %e, "Accepting a connection for administration failed.");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-/// Address of the peer of an HTTP request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
-
-async fn tower_call(
-    router: axum::Router,
-    req: hyper::Request<hyper::body::Incoming>,
-) -> Result<axum::response::Response, std::convert::Infallible> {
-    use tower::ServiceExt as _;
-    router.oneshot(req.map(axum::body::Body::new)).await
-}
-
-pub(crate) enum Socket {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-}
-
-impl Socket {
-    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Plain(s) => s.write_all(bytes).await,
-            Self::Tls(s) => s.write_all(bytes).await,
-        }
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(s) => s.flush().await,
-            Self::Tls(s) => s.flush().await,
-        }
-    }
-
-    /// Lets the system notice peers that are gone without a word, for clients that want no heart-beats.
-    fn keep_alive(&self) {
-        let tcp = match self {
-            Self::Plain(s) => s,
-            Self::Tls(s) => s.get_ref().0,
-        };
-        let often =
-            socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(30));
-        let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&often);
-    }
-
-    fn raw(self) -> io::Result<RawTransport> {
-        Ok(match self {
-            Self::Plain(s) => RawTransport { socket: s.into_std()?, tls: None },
-            Self::Tls(s) => {
-                let (socket, mut tls) = s.into_inner();
-                tls.set_buffer_limit(Some(64 * 1024));
-                RawTransport { socket: socket.into_std()?, tls: Some(Box::new(tls)) }
-            }
-        })
-    }
-}
-
 /// Copies bytes both ways between a client and another front; `sent` is what the client has said already.
-async fn tunnel(socket: Socket, to: &str, sent: &[u8]) -> io::Result<()> {
+async fn tunnel(mut socket: Socket, to: &str, sent: &[u8]) -> io::Result<()> {
     let mut upstream = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect(to)).await??;
     upstream.set_nodelay(true)?;
     upstream.write_all(sent).await?;
-    match socket {
-        Socket::Plain(mut s) => tokio::io::copy_bidirectional(&mut s, &mut upstream).await?,
-        Socket::Tls(mut s) => tokio::io::copy_bidirectional(&mut s, &mut upstream).await?,
-    };
+    tokio::io::copy_bidirectional(&mut socket, &mut upstream).await?;
     Ok(())
 }
 
@@ -545,6 +400,8 @@ fn bind(addr: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
         s.set_reuse_port(true)?;
     }
     s.set_nonblocking(true)?;
+    // What is accepted inherits it.
+    s.set_tcp_nodelay(true)?;
     s.bind(&addr.into())?;
     s.listen(65535)?;
     Ok(s.into())

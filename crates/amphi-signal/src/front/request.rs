@@ -55,6 +55,7 @@ pub(super) async fn serve(
         let peer = head::origin(peer, head.forwarded_for.as_deref(), &http.trusted_proxies);
         let answer = http.conference_request(body, head.bearer.take(), peer).await;
         io.write_all(&write(&answer, http.allowed_origin(head.origin.as_deref()), head.close)).await?;
+        io.flush().await?;
         if head.close {
             io.shutdown().await?;
             return Ok(Served::Closed);

@@ -295,7 +295,7 @@ impl Shard {
                         tokio::task::spawn_local(task);
                     }
                     ShardMsg::Serve(front, listener) => {
-                        tokio::task::spawn_local(front.serve_on_shard(shard.clone(), listener));
+                        tokio::task::spawn_local(front.serve(shard.clone(), listener));
                     }
                     ShardMsg::Shutdown => {
                         let all: Vec<Rc<Conn>> = shard.conns.borrow().values().cloned().collect();
