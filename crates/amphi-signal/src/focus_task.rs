@@ -183,7 +183,7 @@ impl Watch {
     }
 }
 
-/// Starts the focus and its connections.
+/// Starts the focus and its connections, on one thread.
 pub(crate) async fn start(
     focus: Focus,
     links: Vec<(NodeId, FocusLink)>,
@@ -206,7 +206,7 @@ pub(crate) async fn start(
                 // `spec/focus.md` 1.1: first connect every second, later after two.
                 let pause = Retry { first: Duration::from_secs(1), later: Duration::from_secs(2) };
                 let tell = service::tell(&events, move |e| (id.clone(), e));
-                tokio::spawn(service::tcp(address, *config, pause, out_rx, tell));
+                shards.run_on(0, service::tcp(address, *config, pause, out_rx, tell)).await;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! HTTP for everything that is not a WebSocket: conference requests, health, metrics, BOSH.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use amphi_focus::ConferenceRequest;
@@ -254,17 +254,25 @@ pub(crate) async fn call(
     tokio::time::timeout(most, answer(host, req)).await.map_err(|_| "no answer in time")?
 }
 
+/// How long a connection to another process is kept for the next request: shorter than that process keeps it.
+const REST: Duration = Duration::from_secs(15);
+
 async fn answer(
     host: &str,
-    req: hyper::Request<http_body_util::Full<Bytes>>,
+    mut req: hyper::Request<http_body_util::Full<Bytes>>,
 ) -> Result<(StatusCode, HeaderMap, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     use http_body_util::BodyExt as _;
-    let stream = tokio::net::TcpStream::connect(host).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, conn) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
-    tokio::spawn(conn);
-    let answer = sender.send_request(req).await?;
-    let (parts, body) = answer.into_parts();
+    use hyper_util::client::legacy::{Client, connect::HttpConnector};
+    static CLIENT: LazyLock<Client<HttpConnector, http_body_util::Full<Bytes>>> = LazyLock::new(|| {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Client::builder(hyper_util::rt::TokioExecutor::new())
+            .pool_timer(hyper_util::rt::TokioTimer::new())
+            .pool_idle_timeout(REST)
+            .build(connector)
+    });
+    *req.uri_mut() = format!("http://{host}{}", req.uri()).parse()?;
+    let (parts, body) = CLIENT.request(req).await?.into_parts();
     Ok((parts.status, parts.headers, body.collect().await?.to_bytes()))
 }
 
