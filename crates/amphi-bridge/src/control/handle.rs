@@ -116,10 +116,15 @@ impl BridgeHandle {
         let _ = self.asks.send(Ask::Admit { conference, name, password, relay, reply }).await;
         rx.await.unwrap_or(Err(NotAdmitted))
     }
+}
 
-    pub(super) async fn opened(&self, endpoint: EndpointId, to: mpsc::Sender<ToSocket>) -> Option<SocketId> {
-        let (reply, rx) = oneshot::channel();
-        self.asks.send(Ask::Opened { endpoint, to, reply }).await.ok()?;
-        rx.await.ok()
-    }
+/// Tells the bridge that a socket is open. `None` if the bridge is gone.
+pub(super) async fn opened(
+    asks: &mpsc::Sender<Ask>,
+    endpoint: EndpointId,
+    to: mpsc::Sender<ToSocket>,
+) -> Option<SocketId> {
+    let (reply, rx) = oneshot::channel();
+    asks.send(Ask::Opened { endpoint, to, reply }).await.ok()?;
+    rx.await.ok()
 }

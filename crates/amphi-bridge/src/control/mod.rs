@@ -16,6 +16,7 @@ mod check;
 pub mod colibri;
 mod conference;
 mod describe;
+mod dial;
 mod formats;
 mod handle;
 pub mod health;

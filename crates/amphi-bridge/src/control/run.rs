@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::brewery::{self, Brewery, Request};
 use super::colibri::{Colibri, Input};
+use super::dial;
 use super::handle::{Ask, BridgeHandle, ToSocket};
 use super::health::{self, Signs};
 use super::link::SocketId;
@@ -26,6 +27,7 @@ use super::settings::BridgeSettings;
 use super::shared::{Output, Peers, Shared};
 use super::shutdown::Shutdown;
 use super::stats::{Rates, Report};
+use super::websocket::Line;
 use crate::plane::Plane;
 use crate::plane::command::{Command, PlaneError};
 use crate::plane::event::Event;
@@ -84,6 +86,9 @@ pub struct Parts {
 const NAME: &str = "amphi";
 /// Questions and messages of WebSockets that may wait.
 const ASKS: usize = 4096;
+/// Without settings of WebSockets: silence before a ping, and before the end, of those opened from here.
+const PING: Duration = Duration::from_secs(15);
+const IDLE: Duration = Duration::from_secs(60);
 /// Events that are taken in one go.
 const BATCH: usize = 256;
 
@@ -140,6 +145,18 @@ struct Socket {
     to: mpsc::Sender<ToSocket>,
 }
 
+/// A relay's channel that is kept open from here.
+struct Dial {
+    url: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// What comes back from a request that was handed to the core.
 struct Asked {
     link: usize,
@@ -156,6 +173,8 @@ struct Bridge {
     breweries: Vec<Brewery>,
     asked: HashMap<u64, Asked>,
     sockets: HashMap<SocketId, Socket>,
+    dials: HashMap<EndpointId, Dial>,
+    from_dials: (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
     next: u64,
     limits: Limits,
     known_media: KnownMedia,
@@ -193,6 +212,8 @@ impl Bridge {
             breweries,
             asked: HashMap::new(),
             sockets: HashMap::new(),
+            dials: HashMap::new(),
+            from_dials: mpsc::channel(ASKS),
             next: 0,
             limits: Limits::default(),
             known_media: KnownMedia::default(),
@@ -271,6 +292,7 @@ impl Bridge {
                         return;
                     }
                 },
+                Some(ask) = self.from_dials.1.recv() => self.ask(Instant::now(), ask),
                 Some(stats) = self.questions.recv() => self.answered(Instant::now(), stats),
                 () = &mut timer => self.tick(Instant::now()),
             }
@@ -314,12 +336,7 @@ impl Bridge {
                     self.deliver(socket, ToSocket::Close(code, reason));
                     self.sockets.remove(&socket);
                 }
-                Output::Dial { url, .. } => {
-                    tracing::warn!(
-                        url,
-                        "The focus wants a relay's channel over WebSocket to be opened here; only SCTP is. Use SCTP for relays."
-                    );
-                }
+                Output::Dial { endpoint, url } => self.dial(endpoint, url),
             }
         }
         for (b, out) in self.breweries.iter_mut().zip(&self.links) {
@@ -329,7 +346,27 @@ impl Bridge {
         }
     }
 
+    /// Opens a relay's channel, unless that is being done.
+    fn dial(&mut self, endpoint: EndpointId, url: String) {
+        if self.dials.get(&endpoint).is_some_and(|d| d.url == url) {
+            return;
+        }
+        let times = self.settings.web_sockets.as_ref().map_or((PING, IDLE), |w| (w.ping, w.idle));
+        let line = Line {
+            asks: self.from_dials.0.clone(),
+            message_bytes: self.settings.limits.message_bytes,
+            queue: self.settings.limits.socket_queue.max(1),
+            ping: times.0,
+            idle: times.1,
+        };
+        let task = tokio::spawn(dial::keep_open(line, endpoint, url.clone()));
+        self.dials.insert(endpoint, Dial { url, task });
+    }
+
     fn command(&mut self, c: Command) {
+        if let Command::RemoveEndpoint(id) = &c {
+            self.dials.remove(id);
+        }
         let added = match &c {
             Command::AddEndpoint(a) => Some(a.id),
             _ => None,

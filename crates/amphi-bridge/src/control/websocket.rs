@@ -1,4 +1,5 @@
 //! Bridge channels over WebSocket (`spec/bridge.md` 3.1): the upgrade, and one task per socket that carries text both ways.
+//! Those that this bridge opens itself are in [`super::dial`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -19,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
-use super::handle::{Ask, BridgeHandle, ToSocket};
+use super::handle::{Ask, BridgeHandle, ToSocket, opened};
 use super::settings::WebSockets;
 use amphi_media::ids::EndpointId;
 
@@ -70,7 +71,17 @@ async fn open(
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
-            carry(gate, endpoint, upgraded, place).await;
+            let line = Line {
+                asks: gate.bridge.asks.clone(),
+                message_bytes: gate.bridge.message_bytes,
+                queue: gate.bridge.socket_queue,
+                ping: gate.settings.ping,
+                idle: gate.settings.idle,
+            };
+            let config = config(line.message_bytes);
+            let ws = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+            carry(&line, endpoint, ws).await;
+            drop(place);
         }
     });
     let head = [
@@ -81,18 +92,35 @@ async fn open(
     (StatusCode::SWITCHING_PROTOCOLS, head).into_response()
 }
 
-async fn carry(gate: Arc<Gate>, endpoint: EndpointId, io: hyper::upgrade::Upgraded, place: OwnedSemaphorePermit) {
-    let bytes = gate.bridge.message_bytes;
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(bytes))
-        .max_frame_size(Some(bytes))
+/// What a socket's task needs of its bridge.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) message_bytes: usize,
+    /// Messages that may wait for the peer to read.
+    pub(super) queue: usize,
+    pub(super) ping: Duration,
+    pub(super) idle: Duration,
+}
+
+/// Bounds of a socket.
+pub(super) fn config(message_bytes: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(message_bytes))
+        .max_frame_size(Some(message_bytes))
         .read_buffer_size(4096)
         .write_buffer_size(0)
-        .max_write_buffer_size(1 << 20);
-    let mut ws = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
-    let (to, mut out) = mpsc::channel(gate.bridge.socket_queue);
-    let Some(socket) = gate.bridge.opened(endpoint, to).await else { return };
-    let (ping, idle) = (gate.settings.ping, gate.settings.idle);
+        .max_write_buffer_size(1 << 20)
+}
+
+/// Carries text both ways until one side ends.
+pub(super) async fn carry<S>(line: &Line, endpoint: EndpointId, mut ws: WebSocketStream<S>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let (to, mut out) = mpsc::channel(line.queue);
+    let Some(socket) = opened(&line.asks, endpoint, to).await else { return };
+    let (ping, idle) = (line.ping, line.idle);
     let mut heard = Instant::now();
     let mut quiet_since = heard;
     loop {
@@ -123,7 +151,7 @@ async fn carry(gate: Arc<Gate>, endpoint: EndpointId, io: hyper::upgrade::Upgrad
                 match message {
                     Some(Ok(Message::Text(text))) => {
                         let text = text.as_str().to_owned();
-                        if gate.bridge.asks.send(Ask::Message { endpoint, text }).await.is_err() {
+                        if line.asks.send(Ask::Message { endpoint, text }).await.is_err() {
                             break;
                         }
                     }
@@ -144,8 +172,7 @@ async fn carry(gate: Arc<Gate>, endpoint: EndpointId, io: hyper::upgrade::Upgrad
             }
         }
     }
-    let _ = gate.bridge.asks.send(Ask::Closed { endpoint, socket }).await;
-    drop(place);
+    let _ = line.asks.send(Ask::Closed { endpoint, socket }).await;
 }
 
 /// Whether a message was written within a time: a peer that does not read must not keep its place.
