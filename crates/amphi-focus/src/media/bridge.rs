@@ -177,6 +177,11 @@ impl Bridge {
         }
     }
 
+    /// Whether it is well by its own account, however lately it failed.
+    pub(crate) fn says_operational(&self) -> bool {
+        self.operational
+    }
+
     pub(crate) fn is_operational(&self, now: Instant, config: &MediaConfig) -> bool {
         self.operational && self.failed_at.is_none_or(|at| at + config.failure_reset <= now)
     }

@@ -253,7 +253,7 @@ pub struct MediaConfig {
     pub rampup_interval: Duration,
     /// Stress at which a bridge is overloaded.
     pub stress_threshold: f64,
-    /// A bridge that failed is not chosen for so long.
+    /// A bridge that failed is not chosen for so long, while there is another.
     pub failure_reset: Duration,
     /// Health checks.
     pub health: HealthChecks,

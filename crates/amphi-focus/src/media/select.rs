@@ -51,12 +51,11 @@ pub(crate) fn select(
     used: &[InUse],
     who: &Applicant<'_>,
 ) -> Option<Arc<str>> {
+    // One that failed lately but is well by its own account is better than none.
+    let proven = bridges.values().any(|b| b.is_operational(now, config) && !b.shutting_down && !b.stale);
+    let works = |b: &Bridge| !b.stale && if proven { b.is_operational(now, config) } else { b.says_operational() };
     // Bridges that fail are no part of the conference's choice.
-    let used: Vec<InUse> = used
-        .iter()
-        .filter(|u| bridges.get(&u.bridge).is_some_and(|b| b.is_operational(now, config) && !b.stale))
-        .cloned()
-        .collect();
+    let used: Vec<InUse> = used.iter().filter(|u| bridges.get(&u.bridge).is_some_and(works)).cloned().collect();
     let first = used.first().and_then(|u| bridges.get(&u.bridge));
     let version = match (first.and_then(Bridge::full_version), who.pin) {
         (Some(v), Some(pin)) if v != pin => return None,
@@ -66,7 +65,7 @@ pub(crate) fn select(
     let s = Selection { config };
     let mut all: Vec<(u8, Candidate<'_>)> = bridges
         .iter()
-        .filter(|(_, b)| b.is_operational(now, config) && !b.shutting_down && !b.stale)
+        .filter(|(_, b)| works(b) && !b.shutting_down)
         .filter(|(_, b)| config.allow_mixed_versions || version.is_none() || b.full_version() == version)
         .map(|(id, bridge)| {
             let (priority, stress) = bridge.rank(now, config);
@@ -298,6 +297,24 @@ mod tests {
         assert_eq!(pick(&config, &all, &[], "eu", false), "b");
         all.get_mut("b").unwrap().shutting_down = true;
         assert_eq!(pick(&config, &all, &[], "eu", false), "none");
+    }
+
+    #[test]
+    fn a_bridge_that_failed_lately_is_chosen_when_there_is_no_other() {
+        let (now, config) = (Instant::now(), MediaConfig::default());
+        let mut bridges: Bridges =
+            [bridge(now, &config, "a", "eu", 0.1), bridge(now, &config, "b", "eu", 0.5)].into_iter().collect();
+        let fail = |bridges: &mut Bridges, name: &str, well: bool| {
+            let b = bridges.get_mut(name).unwrap();
+            b.set_operational(now, false);
+            b.set_operational(now, well);
+        };
+        fail(&mut bridges, "a", true);
+        assert_eq!(pick(&config, &bridges, &[], "eu", false), "b");
+        fail(&mut bridges, "b", false);
+        assert_eq!(pick(&config, &bridges, &[used("b", 1, false)], "eu", false), "a");
+        fail(&mut bridges, "a", false);
+        assert_eq!(pick(&config, &bridges, &[], "eu", false), "none");
     }
 
     #[test]

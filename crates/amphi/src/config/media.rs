@@ -33,7 +33,7 @@ pub struct MediaFile {
     pub bridge_participants: u32,
     /// Load of a bridge, in per cent, at which others are preferred. Above 100 it may be more than full.
     pub overloaded_at: u32,
-    /// How long a bridge that failed is not chosen.
+    /// How long a bridge that failed is not chosen while there is another.
     pub failure_reset: Span,
     /// Whether bridges are asked for their health.
     pub health_checks: bool,
