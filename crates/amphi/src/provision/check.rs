@@ -275,7 +275,7 @@ impl Check<'_> {
             _ => "the focus",
         };
         self.found.wrong(
-            format!("{name} shows logins the certificate {shown}, and {who} pin another, so they do not log in"),
+            format!("{name} shows logins the certificate {shown}, which {who} did not pin, so no login is made"),
             format!("copy nodes/{name}/tls to the host of {name} and restart it; if {name} shows the right one on its own host, somebody is in between"),
         );
     }
