@@ -178,15 +178,18 @@ pub(super) const OPERATIONS: &[Operation] = &[
         told: Told::Json,
         guarded: true,
     },
-    post(
-        "/rooms/{room}/message",
-        "sendMessage",
-        "A message of the system to everybody on stage",
-        &[ROOM],
-        Some(message),
-        Json("Done"),
-        &[400, 404, 415],
-    ),
+    Operation {
+        may_be_empty: false,
+        ..post(
+            "/rooms/{room}/message",
+            "sendMessage",
+            "A message of the system to everybody on stage",
+            &[ROOM],
+            Some(message),
+            Json("Done"),
+            &[400, 404, 415],
+        )
+    },
     get(
         "/rooms/{room}/occupants",
         "occupants",
