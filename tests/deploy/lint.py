@@ -191,6 +191,58 @@ if tool("cargo-deb", "package: a Debian package (cargo install cargo-deb)") and 
         run("dpkg-deb", "--extract", package, folder / "root")
         run(folder / "root" / "usr/bin/amphi", "config", "check", folder / "root" / "usr/share/amphi/amphi.toml")
 
+    # A stand-in for the program, which is large: what is looked at is the rest.
+    small = provisioned / "small.deb"
+
+    @check("package: the rest of it, quickly built")
+    def _():
+        target = provisioned / "target"
+        (target / "debug").mkdir(parents=True)
+        shutil.copy("/bin/true", target / "debug" / "amphi")
+        run("cargo", "deb", "--no-build", "--no-strip", "--fast", "--profile", "dev", "--package", "amphi", "--output", small, cwd=ROOT,
+            env={**os.environ, "CARGO_TARGET_DIR": str(target)})
+
+    if tool("lintian", "package: lintian"):
+
+        @check("package: lintian finds no error")
+        def _():
+            # Whoever builds it in a container is root.
+            run("lintian", "--allow-root", "--fail-on", "error", small)
+
+    namespaces = os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+    if not (namespaces and shutil.which("adduser") and shutil.which("deluser")):
+        print("skipped package: installed, removed, purged: this needs root, namespaces and adduser")
+    else:
+
+        @check("package: installed it has a user, a configuration and a unit; removal keeps the configuration, purge does not")
+        def _():
+            script = f"""
+                mkdir {provisioned}/layers && mount -t tmpfs none {provisioned}/layers
+                for folder in etc usr var; do
+                    mkdir -p {provisioned}/layers/$folder {provisioned}/layers/$folder.work
+                    mount -t overlay overlay -o lowerdir=/$folder,upperdir={provisioned}/layers/$folder,workdir={provisioned}/layers/$folder.work /$folder
+                done
+                test -e /lib/systemd/system || ln -s usr/lib /lib
+                dpkg --install --no-triggers --force-depends {small}
+                test "$(getent passwd amphi | cut -d: -f6,7)" = /var/lib/amphi:/usr/sbin/nologin
+                test "$(stat -c '%a %U:%G' /etc/amphi/main/amphi.toml)" = '640 root:amphi'
+                test "$(stat -c '%a %U:%G' /etc/amphi)" = '750 root:amphi'
+                if command -v systemd-analyze >/dev/null; then
+                    test -z "$(systemd-analyze verify /lib/systemd/system/amphi@.service 2>&1 | grep amphi)"
+                fi
+                grep -q RestartPreventExitStatus=78 /lib/systemd/system/amphi@.service
+                echo '# mine' >>/etc/amphi/main/amphi.toml
+                dpkg --install --no-triggers --force-depends {small}
+                grep -q '# mine' /etc/amphi/main/amphi.toml
+                mkdir -p /var/lib/amphi/main
+                dpkg --remove --no-triggers amphi
+                test ! -e /usr/bin/amphi && grep -q '# mine' /etc/amphi/main/amphi.toml && getent passwd amphi
+                dpkg --purge --no-triggers amphi
+                test ! -e /etc/amphi && test ! -e /var/lib/amphi && ! getent passwd amphi
+            """
+            path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+            run("unshare", "--mount", "sh", "-euxc", script, env={**os.environ, "PATH": path})
+
 
 # ---- Kubernetes ----------------------------------------------------------------------------------------------------------
 

@@ -354,4 +354,5 @@ def main():
     sys.exit(subprocess.run([*UNSHARE, sys.executable, __file__, *sys.argv[1:]], env=environment).returncode)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -48,6 +48,26 @@ pub(crate) fn run(tally: &mut Tally, namespaces: bool) {
         command.args(["--audience", "1700"]);
     }
     tally.script("deploy: as provisioned, on hosts that are network namespaces", command);
+    if namespaces {
+        return;
+    }
+    match closed() {
+        Ok(arguments) => {
+            let mut command = script(&python, &folder, "closed.py");
+            command.args(arguments);
+            tally.script("deploy: media for a network that lets nothing but TCP 443 out", command);
+        }
+        Err(error) => println!("skipped closed networks: {error:#}"),
+    }
+}
+
+/// What media through TURN needs besides: the Python of the interop tests, which is the script's argument.
+fn closed() -> anyhow::Result<Vec<std::path::PathBuf>> {
+    install::debian("turnserver", &["coturn"])?;
+    if !Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").exists() {
+        install::debian_package("the module stream of nginx", &["libnginx-mod-stream"])?;
+    }
+    Ok(vec![install::python()?])
 }
 
 fn script(python: &Path, folder: &Path, name: &str) -> Command {

@@ -16,6 +16,11 @@ pub(crate) fn debian(program: &str, packages: &[&str]) -> anyhow::Result<()> {
     apt(program, packages)
 }
 
+/// Installs packages of Debian for what is no program.
+pub(crate) fn debian_package(wanted: &str, packages: &[&str]) -> anyhow::Result<()> {
+    apt(wanted, packages)
+}
+
 fn apt(wanted: &str, packages: &[&str]) -> anyhow::Result<()> {
     let list = packages.join(" ");
     if !is_installed("apt-get") {

@@ -1,8 +1,9 @@
 //! The project's chores. `cargo xtask test` installs what the tests need and runs them all; `cargo xtask check` is the fast
-//! part of it, for while one works, `cargo xtask interop` the part with foreign clients and servers, `cargo xtask deploy` the lints of packages and a
+//! part of it, for while one works, `cargo xtask api` the operators' address against its OpenAPI document, `cargo xtask interop` the part with foreign clients and servers, `cargo xtask deploy` the lints of packages and a
 //! provisioned deployment (`--namespaces`: that alone, with a large audience), and `cargo xtask browser` the
 //! part with a browser. `cargo xtask run` builds the page and the server and starts it; `cargo xtask page` builds the page alone.
 
+mod api;
 mod deploy;
 mod install;
 mod interop;
@@ -37,11 +38,17 @@ fn main() -> ExitCode {
             Ok(tally)
         }
         "deploy" => deploy(std::env::args().nth(2).as_deref() == Some("--namespaces")),
+        "api" => {
+            let mut tally = Tally::default();
+            tally.step("api: the server", cargo(&["build", "--package", "amphi"]));
+            api::run(&mut tally);
+            Ok(tally)
+        }
         "page" => page::build().map(|()| Tally::default()),
         "browser" => browser(),
         "test" => test(),
         _ => {
-            bail!("usage: cargo xtask run | page | check | licences | deploy [--namespaces] | interop | browser | test")
+            bail!("usage: cargo xtask run | page | check | licences | api | deploy [--namespaces] | interop | browser | test")
         }
     });
     match outcome {
@@ -121,6 +128,7 @@ fn test() -> anyhow::Result<Tally> {
     tally.step("documentation", documentation);
     licences::check(&mut tally);
     // The tests of the server have built it; building it alone would build its dependencies again, with other features.
+    api::run(&mut tally);
     deploy::run(&mut tally, false);
     interop::run(&mut tally);
     page::browser_tests(&mut tally);

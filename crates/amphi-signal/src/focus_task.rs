@@ -206,7 +206,8 @@ pub(crate) async fn start(
                 // `spec/focus.md` 1.1: first connect every second, later after two.
                 let pause = Retry { first: Duration::from_secs(1), later: Duration::from_secs(2) };
                 let tell = service::tell(&events, move |e| (id.clone(), e));
-                shards.run_on(0, service::tcp(address, *config, pause, out_rx, tell)).await;
+                let untrusted = watch.metrics.refusals("login-certificate");
+                shards.run_on(0, service::tcp(address, *config, pause, out_rx, tell, untrusted)).await;
             }
         }
     }

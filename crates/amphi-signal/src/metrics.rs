@@ -176,6 +176,11 @@ impl Metrics {
         Arc::new(m)
     }
 
+    /// The counter of what is refused or limited for a reason.
+    pub(crate) fn refusals(&self, reason: &'static str) -> Counter {
+        self.refused.get_or_create(&Reason { reason }).clone()
+    }
+
     /// Counts something refused or limited.
     pub(crate) fn refuse(&self, reason: &'static str) {
         self.refused.get_or_create(&Reason { reason }).inc();

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use amphi_room::Session;
 use amphi_stanza::{FullJid, Limits, Stanza, StreamReader};
 use amphi_xmpp::c2s::UrlParams;
-use amphi_xmpp::client::{ClientConfig, ClientEvent, ClientOutput, ClientStream, Input};
+use amphi_xmpp::client::{ClientConfig, ClientEvent, ClientOutput, ClientStream, CloseReason, Input};
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -44,9 +45,14 @@ pub struct Retry {
 impl ServiceLink {
     /// Logs in at a node elsewhere, again and again.
     pub fn tcp(address: String, config: ClientConfig, retry: Retry) -> Self {
+        Self::tcp_counting(address, config, retry, Counter::default())
+    }
+
+    /// As [`Self::tcp`]. `untrusted`: logins that were not made, since the node showed another certificate than the pinned one.
+    pub fn tcp_counting(address: String, config: ClientConfig, retry: Retry, untrusted: Counter) -> Self {
         let (out, out_rx) = mpsc::unbounded_channel();
         let (events_tx, events) = mpsc::channel(EVENTS);
-        tokio::spawn(tcp(address, config, retry, out_rx, tell(&events_tx, |e| e)));
+        tokio::spawn(tcp(address, config, retry, out_rx, tell(&events_tx, |e| e), untrusted));
         Self { out, events }
     }
 
@@ -116,6 +122,7 @@ pub(crate) async fn tcp<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
     retry: Retry,
     mut out: mpsc::UnboundedReceiver<Stanza>,
     events: Tell<T, F>,
+    untrusted: Counter,
 ) {
     let (domain, pins) = (config.domain.clone(), config.pins.clone());
     let mut core = ClientStream::new(Instant::now(), config);
@@ -127,8 +134,8 @@ pub(crate) async fn tcp<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
                 let _ = socket.set_nodelay(true);
                 first = false;
                 core.handle(Instant::now(), Input::Connected);
-                served =
-                    connection(&address, (&domain, &pins), &mut core, Socket::Plain(socket), &mut out, &events).await;
+                let known = Known { domain: &domain, pins: &pins, untrusted: &untrusted };
+                served = connection(&address, known, &mut core, Socket::Plain(socket), &mut out, &events).await;
             }
             Err(e) => tracing::debug!(node = %address, error = %e, "A node is out of reach."),
         }
@@ -141,10 +148,17 @@ pub(crate) async fn tcp<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
     }
 }
 
+/// What is known of a node before it is talked to.
+struct Known<'a> {
+    domain: &'a str,
+    pins: &'a [String],
+    untrusted: &'a Counter,
+}
+
 /// Serves a connection until its end; whether it was ever online.
 async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
     address: &str,
-    (domain, pins): (&str, &[String]),
+    Known { domain, pins, untrusted }: Known<'_>,
     core: &mut ClientStream,
     mut io: Socket,
     out: &mut mpsc::UnboundedReceiver<Stanza>,
@@ -195,8 +209,19 @@ async fn connection<T: Send, F: Fn(ClientEvent) -> T + Send + Sync>(
                 ClientOutput::Closed { reason, .. } => {
                     let _ = io.write(&pending).await;
                     // What to pin, for whoever is told that the certificate is not known.
-                    let certificate = shown.map_or_else(String::new, |f| ["sha256:", &f].concat());
-                    tracing::warn!(node = %address, %reason, certificate, "The connection to a node was lost.");
+                    let named = |f: &String| ["sha256:", f].concat();
+                    let certificate = shown.as_ref().map_or_else(String::new, named);
+                    if matches!(reason, CloseReason::Tls(_)) && shown.is_some_and(|f| !pins.contains(&f)) {
+                        untrusted.inc();
+                        let pinned = pins.iter().map(named).collect::<Vec<_>>().join(", ");
+                        tracing::error!(
+                            node = %address, %domain, shown = certificate, pinned,
+                            "No login: the node shows another certificate than the pinned one. If it has a new one, pin that; \
+                             otherwise somebody is in between."
+                        );
+                    } else {
+                        tracing::warn!(node = %address, %reason, certificate, "The connection to a node was lost.");
+                    }
                     if online {
                         events.send(ClientEvent::Down).await;
                     }

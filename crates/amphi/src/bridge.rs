@@ -17,6 +17,7 @@ use amphi_signal::{Retry, Server, ServiceLink};
 use amphi_stanza::{FullJid, Stanza};
 use amphi_xmpp::client::{ClientConfig, ClientEvent, Credentials};
 use anyhow::Context as _;
+use prometheus_client::metrics::counter::Counter;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -78,7 +79,8 @@ impl Media {
             ..PlaneConfig::default()
         })
         .with_context(|| format!("bridge.port: media on {bound:?}"))?;
-        let (links, waiting) = links(b)?;
+        let untrusted = Counter::default();
+        let (links, waiting) = links(b, &untrusted)?;
         let of_peers = plane.clone();
         let (handle, running) = prepare(Parts {
             settings: settings(b, mappings),
@@ -102,7 +104,7 @@ impl Media {
         };
         let mut me = Self { nick: b.nick.clone(), handle, plane, waiting, running, tasks: Vec::new() };
         if let Some(at) = b.listen {
-            me.serve("bridge.listen", at, rest::router(me.handle.clone(), b.said.shutdown)).await?;
+            me.serve("bridge.listen", at, rest::router(me.handle.clone(), b.said.shutdown, untrusted)).await?;
         }
         if let Some(at) = b.web_socket_listen {
             me.serve("bridge.web_socket_listen", at, websocket::router(me.handle.clone())).await?;
@@ -186,7 +188,8 @@ impl Media {
     }
 }
 
-fn links(b: &Bridge) -> anyhow::Result<(Vec<NodeLink>, Option<Waiting>)> {
+/// `untrusted`: counts logins that are not made for a wrong certificate.
+fn links(b: &Bridge, untrusted: &Counter) -> anyhow::Result<(Vec<NodeLink>, Option<Waiting>)> {
     let mut links = Vec::new();
     let mut waiting = None;
     match &b.place {
@@ -196,15 +199,15 @@ fn links(b: &Bridge) -> anyhow::Result<(Vec<NodeLink>, Option<Waiting>)> {
             links.push(NodeLink { out, events: events_rx });
             waiting = Some(Waiting { jid: jid.clone(), events, out: out_rx });
         }
-        BridgePlace::Elsewhere(login) => links.push(tcp(login, &b.nick)?),
+        BridgePlace::Elsewhere(login) => links.push(tcp(login, &b.nick, untrusted)?),
     }
     for login in &b.logins {
-        links.push(tcp(login, &b.nick)?);
+        links.push(tcp(login, &b.nick, untrusted)?);
     }
     Ok((links, waiting))
 }
 
-fn tcp(login: &BridgeLogin, nick: &str) -> anyhow::Result<NodeLink> {
+fn tcp(login: &BridgeLogin, nick: &str, untrusted: &Counter) -> anyhow::Result<NodeLink> {
     let password = login.password.obtain().context("password of the bridge")?;
     let mut config = ClientConfig::new(
         login.domain.clone(),
@@ -212,10 +215,15 @@ fn tcp(login: &BridgeLogin, nick: &str) -> anyhow::Result<NodeLink> {
     );
     config.resource = Some(nick.to_owned());
     config.require_certificate = login.fingerprint.is_some();
+    if config.require_certificate {
+        // Whoever is in between must not be able to leave TLS out.
+        config.tls = amphi_xmpp::s2s::Tls::Required;
+    }
     config.pins.extend(login.fingerprint.clone());
     let host = login.address.rsplit_once(':').map_or(&*login.address, |(host, _)| host);
     config.plain_without_tls = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
-    let ServiceLink { out, events } = ServiceLink::tcp(login.address.clone(), config, RETRY);
+    let ServiceLink { out, events } =
+        ServiceLink::tcp_counting(login.address.clone(), config, RETRY, untrusted.clone());
     Ok(NodeLink { out, events })
 }
 

@@ -669,11 +669,8 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
             targets.push((NodeId::Main, FocusTarget::Memory { node: "main".to_owned(), jid: jid(&c.auth_domain())? }));
         }
         Some(main) => {
-            let mut target = tcp(f, &c.auth_domain(), &main.address, main.fingerprint.as_ref())?;
-            if let FocusTarget::Tcp { config, .. } = &mut target {
-                config.require_certificate = main.fingerprint.is_some();
-            }
-            targets.push((NodeId::Main, target));
+            let pin = main.fingerprint.as_ref();
+            targets.push((NodeId::Main, tcp(f, &c.auth_domain(), &main.address, pin, pin.is_some())?));
         }
     }
     for v in &c.visitors.nodes {
@@ -682,9 +679,10 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
                 let jid = jid("auth.meet.jitsi")?;
                 targets.push((NodeId::vnode(&v.name), FocusTarget::Memory { node: v.name.clone(), jid }));
             }
-            WhereNode::Elsewhere { c2s: Some(address), s2s, .. } => {
-                // A stock node may show clients another certificate than servers, so this one is not insisted upon.
-                let target = tcp(f, "auth.meet.jitsi", address, s2s.fingerprint.as_ref())?;
+            WhereNode::Elsewhere { c2s: Some(address), s2s, c2s_fingerprint, .. } => {
+                // A stock node may show clients another certificate than servers, so that one is not insisted upon.
+                let pin = c2s_fingerprint.as_ref().or(s2s.fingerprint.as_ref());
+                let target = tcp(f, "auth.meet.jitsi", address, pin, c2s_fingerprint.is_some())?;
                 targets.push((NodeId::vnode(&v.name), target));
             }
             WhereNode::Elsewhere { c2s: None, .. } => {}
@@ -693,15 +691,16 @@ fn focus(c: &Config) -> anyhow::Result<Option<FocusParts>> {
     Ok(Some((config, targets)))
 }
 
-fn tcp(f: &Focus, domain: &str, address: &str, pin: Option<&String>) -> anyhow::Result<FocusTarget> {
+fn tcp(f: &Focus, domain: &str, address: &str, pin: Option<&String>, required: bool) -> anyhow::Result<FocusTarget> {
     let password = f.password.obtain().context("password of the focus")?;
     let mut config = ClientConfig::new(
         domain,
         Credentials::Password { user: f.user.clone(), password: password.expose_secret().to_owned() },
     );
     config.resource = Some(f.user.clone());
-    config.tls = amphi_xmpp::s2s::Tls::IfOffered;
-    config.require_certificate = false;
+    // Whoever is in between must not be able to leave TLS out.
+    config.tls = if required { amphi_xmpp::s2s::Tls::Required } else { amphi_xmpp::s2s::Tls::IfOffered };
+    config.require_certificate = required;
     config.pins.extend(pin.cloned());
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     config.plain_without_tls = matches!(host, "127.0.0.1" | "localhost" | "[::1]");

@@ -58,6 +58,29 @@ impl Deployment {
         }
     }
 
+    fn log(&self, node: &str) -> String {
+        std::fs::read_to_string(self.folder.join(format!("{node}.log"))).unwrap_or_default()
+    }
+
+    /// Waits until a node counts something.
+    fn until_metric(&self, port: u16, name: &str) {
+        use std::io::{Read as _, Write as _};
+        let end = Instant::now() + Duration::from_secs(90);
+        loop {
+            let mut text = String::new();
+            if let Ok(mut socket) = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port + self.offset)) {
+                let asked = socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+                let _ = asked.and_then(|()| socket.read_to_string(&mut text));
+            }
+            let line = text.lines().find_map(|l| l.strip_prefix(name));
+            if line.is_some_and(|value| value.trim() != "0") {
+                return;
+            }
+            assert!(Instant::now() < end, "{name} is not counted: {text}");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+
     fn check(&self) -> Output {
         amphi(Path::new(".")).args(["provision", "--check", "--out"]).arg(&self.folder).output().unwrap()
     }
@@ -160,6 +183,8 @@ fn a_provisioned_deployment_holds_meetings_and_the_check_names_what_breaks() {
         "bridge1 is in the brewery",
         "bridge1 answers over UDP at ",
         "v1 shows the certificate that its peers pin",
+        "v1 shows logins the certificate that they pin",
+        "main shows logins the certificate that they pin",
         "focus may log in at v2",
     ] {
         assert!(words.contains(fine), "{fine} is missing: {words}");
@@ -171,6 +196,11 @@ fn a_provisioned_deployment_holds_meetings_and_the_check_names_what_breaks() {
     assert!(words.contains("systemctl status amphi@v2"), "{words}");
     deployment.start("v2", &["tls.certificate=../v1/tls/certificate.pem", "tls.key=../v1/tls/key.pem"]);
     deployment.until("another certificate", told("WRONG  v2 shows the certificate sha256:"));
+    deployment.until("another certificate for logins", told("WRONG  v2 shows logins the certificate sha256:"));
+    // The focus says so too, and counts.
+    deployment.until_metric(8888, "amphi_refused_total{reason=\"login-certificate\"}");
+    let log = deployment.log("main");
+    assert!(log.contains("No login: the node shows another certificate than the pinned one."), "{log}");
     deployment.kill("v2");
     deployment.start("v2", &["focus.password_file=../bridge1/jvb.password"]);
     deployment.until(
@@ -196,6 +226,13 @@ fn a_provisioned_deployment_holds_meetings_and_the_check_names_what_breaks() {
     deployment.until("a dead bridge", told("WRONG  the focus does not see bridge1 in the brewery; it does not run"));
     deployment.start("bridge1", &["bridge.password_file=../main/focus.password"]);
     deployment.until("a bridge with another password", told("in the brewery; it runs, so it cannot log in"));
+    deployment.kill("bridge1");
+    let wrong = format!("bridge.main_fingerprint=sha256:{}", "5a".repeat(32));
+    deployment.start("bridge1", &[&wrong]);
+    deployment.until("a bridge that pins another certificate", told("in the brewery; it runs, so it cannot log in"));
+    deployment.until_metric(8080, "jitsi_jvb_untrusted_logins_total");
+    let log = deployment.log("bridge1");
+    assert!(log.contains("No login: the node shows another certificate than the pinned one."), "{log}");
     deployment.kill("bridge1");
     // A bridge without endpoints has nobody to wait for.
     deployment.start("bridge1", &["bridge.drain_on_term=true", "bridge.shutting_down=1s"]);

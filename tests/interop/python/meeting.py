@@ -134,14 +134,15 @@ class Person:
     async def read(self):
         return ET.fromstring(await self.socket.recv())
 
-    async def ask(self, to, *children):
-        """Sends a request and awaits its result."""
+    async def ask(self, to, *children, sort="set"):
+        """Sends a request and returns its result."""
         number = uuid.uuid4().hex
         answer = self.answers[number] = asyncio.get_running_loop().create_future()
-        await self.write(x(f"{{{CLIENT}}}iq", {"type": "set", "id": number, "to": to}, *children))
+        await self.write(x(f"{{{CLIENT}}}iq", {"type": sort, "id": number, "to": to}, *children))
         stanza = await answer
         if stanza.get("type") != "result":
             raise AssertionError(f"refused: {ET.tostring(stanza, 'unicode')}")
+        return stanza
 
     async def listen(self):
         while True:

@@ -26,13 +26,13 @@ def parameter(payload_type, name):
 class Session:
     """From an offer to `close`. The first of `codecs` is what is sent; `address` takes the place of the bridge's own, where a proxy is between."""
 
-    def __init__(self, person, offer, codecs, tracks=(), address=None):
+    def __init__(self, person, offer, codecs, tracks=(), address=None, configuration=None):
         self.person = person
         self.focus, self.jingle = offer
         self.codecs = codecs
         self.tracks = {it.kind: it for it in tracks}
         self.address = address
-        self.pc = RTCPeerConnection()
+        self.pc = RTCPeerConnection(configuration)
         self.slots = {}
         self.messages = []
         self.changed = asyncio.Event()

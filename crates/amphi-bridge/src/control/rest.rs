@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -23,10 +24,12 @@ const PREFIX: &str = "jitsi_jvb_";
 struct Rest {
     bridge: BridgeHandle,
     shutdown: bool,
+    untrusted: Counter,
 }
 
-/// The routes. `shutdown`: whether the end may be begun here.
-pub fn router(bridge: BridgeHandle, shutdown: bool) -> Router {
+/// The routes. `shutdown`: whether the end may be begun here. `untrusted`: logins that were not made, since a node showed another
+/// certificate than the pinned one.
+pub fn router(bridge: BridgeHandle, shutdown: bool, untrusted: Counter) -> Router {
     Router::new()
         .route("/about/health", get(health))
         .route("/about/version", get(version))
@@ -36,7 +39,7 @@ pub fn router(bridge: BridgeHandle, shutdown: bool) -> Router {
         .route("/colibri/drain/enable", post(|s: State<Arc<Rest>>| drain(s, true)))
         .route("/colibri/drain/disable", post(|s: State<Arc<Rest>>| drain(s, false)))
         .route("/colibri/shutdown", post(begin_shutdown))
-        .with_state(Arc::new(Rest { bridge, shutdown }))
+        .with_state(Arc::new(Rest { bridge, shutdown, untrusted }))
 }
 
 async fn health(State(rest): State<Arc<Rest>>) -> Response {
@@ -81,6 +84,8 @@ async fn metrics(State(rest): State<Arc<Rest>>) -> Response {
     if let Some(report) = rest.bridge.report() {
         registry.register_collector(Box::new(Metrics(report)));
     }
+    let help = "Logins not made, since a node showed another certificate than the pinned one";
+    registry.register([PREFIX, "untrusted_logins"].concat(), help, rest.untrusted.clone());
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)

@@ -3,40 +3,47 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::{Admin, check, events, fleet, openapi, rooms, samples};
 
+/// Method, path and handler of every operation; a test holds them against the document.
+fn table() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Admin>>)> {
+    vec![
+        ("get", "/overview", get(overview)),
+        ("get", "/openapi.json", get(openapi::serve)),
+        ("get", "/series", get(samples::serve)),
+        ("get", "/check", get(check::serve)),
+        ("get", "/events", get(events::list)),
+        ("get", "/events/stream", get(events::stream)),
+        ("get", "/decisions", get(events::decisions)),
+        ("get", "/webhooks", get(webhooks)),
+        ("get", "/rooms", get(rooms::list)),
+        ("get", "/rooms/{room}", get(rooms::one)),
+        ("delete", "/rooms/{room}", delete(rooms::end)),
+        ("post", "/rooms/{room}/message", post(rooms::message)),
+        ("get", "/rooms/{room}/occupants", get(rooms::occupants)),
+        ("get", "/rooms/{room}/occupants/{id}", get(rooms::occupant)),
+        ("get", "/rooms/{room}/occupants/{id}/why", get(rooms::why)),
+        ("post", "/rooms/{room}/occupants/{id}/kick", post(rooms::kick)),
+        ("post", "/rooms/{room}/occupants/{id}/promote", post(rooms::promote)),
+        ("post", "/rooms/{room}/occupants/{id}/demote", post(rooms::demote)),
+        ("post", "/rooms/{room}/occupants/{id}/moderator", post(rooms::moderator)),
+        ("get", "/nodes", get(fleet::nodes)),
+        ("get", "/nodes/{node}", get(fleet::node)),
+        ("post", "/nodes/{node}/drain", post(fleet::drain_node)),
+        ("post", "/nodes/{node}/undrain", post(fleet::undrain_node)),
+        ("get", "/bridges", get(fleet::bridges)),
+        ("get", "/bridges/{bridge}", get(fleet::bridge)),
+        ("post", "/bridges/{bridge}/drain", post(fleet::drain_bridge)),
+        ("post", "/bridges/{bridge}/undrain", post(fleet::undrain_bridge)),
+    ]
+}
+
 pub(super) fn routes() -> Router<Arc<Admin>> {
-    Router::new()
-        .route("/overview", get(overview))
-        .route("/openapi.json", get(openapi::serve))
-        .route("/series", get(samples::serve))
-        .route("/check", get(check::serve))
-        .route("/events", get(events::list))
-        .route("/events/stream", get(events::stream))
-        .route("/decisions", get(events::decisions))
-        .route("/webhooks", get(webhooks))
-        .route("/rooms", get(rooms::list))
-        .route("/rooms/{room}", get(rooms::one).delete(rooms::end))
-        .route("/rooms/{room}/message", post(rooms::message))
-        .route("/rooms/{room}/occupants", get(rooms::occupants))
-        .route("/rooms/{room}/occupants/{id}", get(rooms::occupant))
-        .route("/rooms/{room}/occupants/{id}/why", get(rooms::why))
-        .route("/rooms/{room}/occupants/{id}/kick", post(rooms::kick))
-        .route("/rooms/{room}/occupants/{id}/promote", post(rooms::promote))
-        .route("/rooms/{room}/occupants/{id}/demote", post(rooms::demote))
-        .route("/rooms/{room}/occupants/{id}/moderator", post(rooms::moderator))
-        .route("/nodes", get(fleet::nodes))
-        .route("/nodes/{node}", get(fleet::node))
-        .route("/nodes/{node}/drain", post(fleet::drain_node))
-        .route("/nodes/{node}/undrain", post(fleet::undrain_node))
-        .route("/bridges", get(fleet::bridges))
-        .route("/bridges/{bridge}", get(fleet::bridge))
-        .route("/bridges/{bridge}/drain", post(fleet::drain_bridge))
-        .route("/bridges/{bridge}/undrain", post(fleet::undrain_bridge))
+    table().into_iter().fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
 }
 
 async fn overview(State(admin): State<Arc<Admin>>) -> Json<Value> {
@@ -75,4 +82,19 @@ fn roles(admin: &Admin) -> Vec<String> {
 
 async fn webhooks(State(admin): State<Arc<Admin>>) -> Json<Value> {
     Json(json!({ "webhooks": admin.hooks.status() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::operations::OPERATIONS;
+    use super::*;
+
+    #[test]
+    fn the_document_tells_what_is_served_and_nothing_else() {
+        let served: BTreeSet<(&str, &str)> = table().into_iter().map(|(method, path, _)| (method, path)).collect();
+        let told: BTreeSet<(&str, &str)> = OPERATIONS.iter().map(|o| (o.method, o.path)).collect();
+        assert_eq!(served, told);
+    }
 }

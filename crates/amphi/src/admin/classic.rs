@@ -46,7 +46,7 @@ fn named(admin: &Admin, query: &HashMap<String, String>, key: &str) -> Result<Ba
         Some(t) if !name.contains('@') => format!("[{t}]{name}"),
         _ => name.clone(),
     };
-    admin.operator.room(&full).ok_or_else(|| Refusal::bad(format!("{key} is not the name of a room")))
+    admin.operator.room(&full).ok_or_else(|| Refusal::unknown(format!("{key} is not the name of a room")))
 }
 
 async fn status(admin: &Admin, room: &BareJid) -> Result<RoomStatus, Refusal> {
@@ -144,7 +144,7 @@ async fn kick_participant(State(admin): State<Arc<Admin>>, query: Query, headers
 async fn system_chat_message(State(admin): State<Arc<Admin>>, headers: HeaderMap, bytes: Bytes) -> Answer {
     let body = body(&headers, bytes).await?;
     let room = text(&body, "room")?.ok_or_else(|| Refusal::bad("room is missing"))?;
-    let room = admin.operator.room(&room).ok_or_else(|| Refusal::bad("room is not the name of a room"))?;
+    let room = admin.operator.room(&room).ok_or_else(|| Refusal::unknown("room is not the name of a room"))?;
     let Some(list) = body["connectionJIDs"].as_array().filter(|l| l.len() <= 10_000) else {
         return Err(Refusal::bad("connectionJIDs is missing"));
     };

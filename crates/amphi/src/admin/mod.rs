@@ -9,6 +9,7 @@ mod events;
 mod fleet;
 mod gate;
 mod openapi;
+mod operations;
 pub mod post;
 mod refusal;
 mod rooms;

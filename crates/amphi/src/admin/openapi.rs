@@ -1,271 +1,11 @@
-//! The OpenAPI document of the admin API: one table of operations, and the shapes of what they answer. A test walks the table and
-//! asks the running server.
+//! The OpenAPI document of what is served on the operators' address: the tables of `operations`, and the shapes of what they answer.
+//! Tests walk the document and ask the running server.
 
-use amphi_signal::journal::Kind;
 use axum::Json;
 use serde_json::{Map, Value, json};
 
 use super::BASE;
-
-/// Where a parameter stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum In {
-    Path,
-    Query,
-}
-
-type Parameter = (&'static str, In, &'static str, fn() -> Value);
-
-/// One operation.
-struct Operation {
-    method: &'static str,
-    path: &'static str,
-    id: &'static str,
-    summary: &'static str,
-    parameters: &'static [Parameter],
-    body: Option<fn() -> Value>,
-    /// Name of the schema of the answer.
-    answer: &'static str,
-    /// Statuses besides 200 and 401.
-    refusals: &'static [u16],
-}
-
-const ROOM: Parameter = ("room", In::Path, "Name or address of the room", string);
-const ID: Parameter = ("id", In::Path, "Endpoint id, which is the nick in the room", string);
-const NODE: Parameter = ("node", In::Path, "Name of the node", string);
-const BRIDGE: Parameter = ("bridge", In::Path, "Name of the bridge: its nick in the brewery", string);
-const LIMIT: Parameter = ("limit", In::Query, "So many at most", count);
-const OFFSET: Parameter = ("offset", In::Query, "So many are left out first", count);
-const OF_ROOM: Parameter = ("room", In::Query, "Only of this room", string);
-
-fn string() -> Value {
-    json!({ "type": "string" })
-}
-fn count() -> Value {
-    json!({ "type": "integer", "minimum": 0, "maximum": super::LARGEST })
-}
-fn kinds() -> Value {
-    let one = Kind::ALL.map(Kind::as_str).join("|");
-    json!({ "type": "string", "pattern": format!("^({one})(,({one}))*$") })
-}
-fn short_text() -> Value {
-    json!({ "type": "string", "maxLength": 1000 })
-}
-fn boolean() -> Value {
-    json!({ "type": "boolean" })
-}
-fn place() -> Value {
-    json!({ "type": "string", "enum": ["stage", "audience"] })
-}
-fn decision_place() -> Value {
-    json!({ "type": "string", "enum": ["stage", "audience", "wait", "refused"] })
-}
-fn reason() -> Value {
-    json!({ "type": "object", "properties": { "reason": { "type": ["string", "null"], "maxLength": 1000 } } })
-}
-fn message() -> Value {
-    json!({ "type": "object", "required": ["message"], "properties": {
-        "message": { "type": "string", "minLength": 1, "maxLength": 1000 },
-        "display_name": { "type": ["string", "null"], "maxLength": 1000 } } })
-}
-fn grant() -> Value {
-    json!({ "type": "object", "properties": { "grant": { "type": ["boolean", "null"], "default": true } } })
-}
-fn moving() -> Value {
-    json!({ "type": "object", "properties": { "move": { "type": ["boolean", "null"], "default": false } } })
-}
-
-const OPERATIONS: &[Operation] = &[
-    get("/overview", "overview", "The whole process at a glance", &[], "Overview", &[]),
-    get(
-        "/series",
-        "series",
-        "Figures of each second of the last ten minutes",
-        &[("seconds", In::Query, "Only so many", count)],
-        "Series",
-        &[400],
-    ),
-    get("/check", "check", "What is missing or half configured, with the fix", &[], "Check", &[]),
-    get(
-        "/events",
-        "events",
-        "The log of events, oldest first",
-        &[
-            ("after", In::Query, "Only later than this id", count),
-            LIMIT,
-            ("kind", In::Query, "Only these kinds, with commas between", kinds),
-            OF_ROOM,
-        ],
-        "Events",
-        &[400, 404],
-    ),
-    get(
-        "/events/stream",
-        "streamEvents",
-        "Events as they happen, and a sample each second, as server-sent events",
-        &[("kind", In::Query, "Only these kinds of events, with commas between", kinds), OF_ROOM],
-        "",
-        &[400, 404, 503],
-    ),
-    get(
-        "/decisions",
-        "decisions",
-        "Where conference requests went and why, newest first",
-        &[
-            LIMIT,
-            OF_ROOM,
-            ("machine", In::Query, "Only of this browser", string),
-            ("user", In::Query, "Only of this user", string),
-            ("peer", In::Query, "Only from this network address", string),
-            ("place", In::Query, "Only those that led there", decision_place),
-        ],
-        "Decisions",
-        &[400, 404],
-    ),
-    get("/webhooks", "webhooks", "Receivers of events, and how they do", &[], "Webhooks", &[]),
-    get(
-        "/rooms",
-        "rooms",
-        "Rooms, the largest first",
-        &[LIMIT, OFFSET, ("q", In::Query, "Only rooms with this in their address", string)],
-        "Rooms",
-        &[400],
-    ),
-    get("/rooms/{room}", "room", "One room, with the hands that are raised", &[ROOM], "Room", &[400, 404]),
-    Operation {
-        method: "delete",
-        path: "/rooms/{room}",
-        id: "endRoom",
-        summary: "Ends a room for everybody",
-        parameters: &[
-            ROOM,
-            ("silent", In::Query, "Clients come back by themselves", boolean),
-            ("reason", In::Query, "For people", short_text),
-        ],
-        body: None,
-        answer: "Done",
-        refusals: &[400, 404],
-    },
-    post(
-        "/rooms/{room}/message",
-        "sendMessage",
-        "A message of the system to everybody on stage",
-        &[ROOM],
-        Some(message),
-        "Done",
-        &[400, 404, 415],
-    ),
-    get(
-        "/rooms/{room}/occupants",
-        "occupants",
-        "People of a room: the stage, then the audience",
-        &[ROOM, ("place", In::Query, "Only there", place), LIMIT, OFFSET],
-        "Occupants",
-        &[400, 404],
-    ),
-    get("/rooms/{room}/occupants/{id}", "occupant", "Somebody in a room", &[ROOM, ID], "Occupant", &[400, 404]),
-    get("/rooms/{room}/occupants/{id}/why", "why", "Why somebody is where it is", &[ROOM, ID], "Why", &[400, 404]),
-    post(
-        "/rooms/{room}/occupants/{id}/kick",
-        "kick",
-        "Throws somebody out",
-        &[ROOM, ID],
-        Some(reason),
-        "Done",
-        &[400, 404, 409, 415],
-    ),
-    post(
-        "/rooms/{room}/occupants/{id}/promote",
-        "promote",
-        "Lets a visitor come on stage; a raised hand may be named by its visitor's address",
-        &[ROOM, ID],
-        None,
-        "Done",
-        &[400, 404, 409],
-    ),
-    post(
-        "/rooms/{room}/occupants/{id}/demote",
-        "demote",
-        "Sends somebody from the stage to the audience",
-        &[ROOM, ID],
-        None,
-        "Done",
-        &[400, 404, 409],
-    ),
-    post(
-        "/rooms/{room}/occupants/{id}/moderator",
-        "moderator",
-        "Gives or takes a moderator's rights",
-        &[ROOM, ID],
-        Some(grant),
-        "Done",
-        &[400, 404, 409, 415],
-    ),
-    get("/nodes", "nodes", "The main node and all visitor nodes", &[], "Nodes", &[]),
-    get("/nodes/{node}", "node", "One node, with its rooms", &[NODE], "Node", &[400, 404]),
-    post(
-        "/nodes/{node}/drain",
-        "drainNode",
-        "A visitor node gets no new visitors",
-        &[NODE],
-        None,
-        "NodeDrained",
-        &[400, 404, 409],
-    ),
-    post(
-        "/nodes/{node}/undrain",
-        "undrainNode",
-        "A visitor node is in service again",
-        &[NODE],
-        None,
-        "NodeDrained",
-        &[400, 404, 409],
-    ),
-    get("/bridges", "bridges", "All bridges", &[], "Bridges", &[]),
-    get("/bridges/{bridge}", "bridge", "One bridge, with its rooms", &[BRIDGE], "Bridge", &[400, 404]),
-    post(
-        "/bridges/{bridge}/drain",
-        "drainBridge",
-        "Nothing new is placed on a bridge; what is there may be moved away",
-        &[BRIDGE],
-        Some(moving),
-        "BridgeDrained",
-        &[400, 404, 409, 415],
-    ),
-    post(
-        "/bridges/{bridge}/undrain",
-        "undrainBridge",
-        "A bridge is in service again",
-        &[BRIDGE],
-        None,
-        "BridgeDrained",
-        &[400, 404, 409],
-    ),
-    get("/openapi.json", "openapi", "This document", &[], "", &[]),
-];
-
-const fn get(
-    path: &'static str,
-    id: &'static str,
-    summary: &'static str,
-    parameters: &'static [Parameter],
-    answer: &'static str,
-    refusals: &'static [u16],
-) -> Operation {
-    Operation { method: "get", path, id, summary, parameters, body: None, answer, refusals }
-}
-
-const fn post(
-    path: &'static str,
-    id: &'static str,
-    summary: &'static str,
-    parameters: &'static [Parameter],
-    body: Option<fn() -> Value>,
-    answer: &'static str,
-    refusals: &'static [u16],
-) -> Operation {
-    Operation { method: "post", path, id, summary, parameters, body, answer, refusals }
-}
+use super::operations::{Answer, CONTROL, In, OPERATIONS, Operation, Parameter, Told, decision_place, place};
 
 /// An object of which these members are always there.
 fn object(members: Value) -> Value {
@@ -350,6 +90,7 @@ fn schemas() -> Value {
         "Why": object(json!({
             "occupant": { "$ref": "#/components/schemas/Occupant" }, "text": text, "promoted": b, "decisions": list("Decision"),
         })),
+        "People": { "type": "array", "items": object(json!({ "jid": text, "email": maybe_text, "display_name": maybe_text })) },
         "Node": node,
         "Nodes": object(json!({ "nodes": list("Node") })),
         "NodeDrained": object(json!({ "node": text, "draining": b })),
@@ -363,9 +104,14 @@ fn words(status: u16) -> &'static str {
     match status {
         400 => "The request makes no sense",
         401 => "No token, or not the right one",
+        403 => "It is not allowed",
         404 => "There is no such thing",
         405 => "The path does not know this method",
         409 => "It cannot be done as things are",
+        408 => "The body took too long",
+        410 => "The meeting has ended",
+        413 => "The body is too large",
+        502 | 503 => "It cannot be asked now; try again",
         415 => "The body is no JSON",
         _ => "Too much at once; try again",
     }
@@ -374,19 +120,25 @@ fn words(status: u16) -> &'static str {
 fn operation(o: &Operation) -> Value {
     let parameter = |(name, place, words, schema): &Parameter| {
         json!({
-            "name": name, "in": if *place == In::Path { "path" } else { "query" }, "required": *place == In::Path,
+            "name": name, "in": if *place == In::Path { "path" } else { "query" }, "required": *place != In::Query,
             "description": words, "schema": schema(),
         })
     };
-    let content = match o.id {
-        "streamEvents" => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
-        "openapi" => json!({ "application/json": { "schema": { "type": "object" } } }),
-        _ => json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{}", o.answer) } } }),
-    };
+    let as_json = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let mut done = json!({ "description": "Done" });
+    match o.answer {
+        Answer::Json(name) => done["content"] = as_json(json!({ "$ref": format!("#/components/schemas/{name}") })),
+        Answer::Object => done["content"] = as_json(json!({ "type": "object" })),
+        Answer::Text(media) => done["content"] = json!({ media: { "schema": { "type": "string" } } }),
+        Answer::Nothing => {}
+    }
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), json!({ "description": "Done", "content": content }));
-    for status in o.refusals.iter().chain(&[401]) {
-        let error = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
+    responses.insert("200".to_owned(), done);
+    for status in o.refusals.iter().chain(o.guarded.then_some(&401)) {
+        let error = match o.told {
+            Told::Json => as_json(json!({ "$ref": "#/components/schemas/Error" })),
+            Told::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        };
         responses.insert(status.to_string(), json!({ "description": words(*status), "content": error }));
     }
     let mut v = json!({
@@ -396,8 +148,10 @@ fn operation(o: &Operation) -> Value {
         "responses": responses,
     });
     if let Some(body) = o.body {
-        v["requestBody"] =
-            json!({ "required": o.id == "sendMessage", "content": { "application/json": { "schema": body() } } });
+        v["requestBody"] = json!({ "required": !o.may_be_empty, "content": as_json(body()) });
+    }
+    if !o.guarded {
+        v["security"] = json!([]);
     }
     v
 }
@@ -405,8 +159,9 @@ fn operation(o: &Operation) -> Value {
 /// The document.
 pub(super) fn document() -> Value {
     let mut paths = Map::new();
-    for o in OPERATIONS {
-        let path = paths.entry(o.path).or_insert_with(|| json!({}));
+    let below = OPERATIONS.iter().map(|o| (BASE, o));
+    for (base, o) in below.chain(CONTROL.iter().map(|o| ("", o))) {
+        let path = paths.entry([base, o.path].concat()).or_insert_with(|| json!({}));
         path[o.method] = operation(o);
     }
     json!({
@@ -417,7 +172,7 @@ pub(super) fn document() -> Value {
             "description": "Rooms, people, nodes and bridges of an Amphi server, for operators.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
-        "servers": [{ "url": BASE }],
+        "servers": [{ "url": "/" }],
         "security": [{ "token": [] }],
         "paths": paths,
         "components": {
@@ -451,15 +206,16 @@ mod tests {
         }
         let d = document();
         walk(&d, &d);
-        let mut ids: Vec<&str> = OPERATIONS.iter().map(|o| o.id).collect();
+        let all = || OPERATIONS.iter().chain(CONTROL);
+        let mut ids: Vec<&str> = all().map(|o| o.id).collect();
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), OPERATIONS.len());
+        assert_eq!(ids.len(), all().count());
     }
 
     #[test]
     fn what_a_path_names_is_a_parameter() {
-        for o in OPERATIONS {
+        for o in OPERATIONS.iter().chain(CONTROL) {
             let named = o.path.matches('{').count();
             assert_eq!(o.parameters.iter().filter(|p| p.1 == In::Path).count(), named, "{}", o.path);
         }

@@ -251,13 +251,14 @@ impl Check<'_> {
         let fingerprint = self.fingerprint(&format!("{key}.fingerprint"), node.fingerprint.as_deref());
         let front = node.front.as_ref().and_then(|text| self.host_port(&format!("{key}.front"), text));
         let c2s = node.c2s.as_ref().and_then(|text| self.host_port(&format!("{key}.c2s"), text));
+        let c2s_fingerprint = self.fingerprint(&format!("{key}.c2s_fingerprint"), node.c2s_fingerprint.as_deref());
         if roles.front && node.front.is_none() {
             self.wrong(key, format!("node {} is elsewhere, so the front needs its front address", node.name));
         }
         if roles.focus && node.c2s.is_none() {
             self.wrong(key, format!("node {} is elsewhere, so the focus needs its c2s address", node.name));
         }
-        Some(WhereNode::Elsewhere { front, s2s: Peer { address, fingerprint }, c2s })
+        Some(WhereNode::Elsewhere { front, s2s: Peer { address, fingerprint }, c2s, c2s_fingerprint })
     }
 
     fn focus(&mut self, roles: &Roles, main_domain: &str, password: Password) -> Option<Focus> {

@@ -215,6 +215,8 @@ pub enum WhereNode {
         s2s: Peer,
         /// Where the focus logs in: host and port.
         c2s: Option<String>,
+        /// SHA-256 of the certificate that it shows there.
+        c2s_fingerprint: Option<String>,
     },
 }
 

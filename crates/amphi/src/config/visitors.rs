@@ -62,6 +62,9 @@ pub struct NodeFile {
     /// Node elsewhere: SHA-256 fingerprint of its certificate, as `sha256:` and hex digits. Without it the certificate must be
     /// valid, or the domain is verified by dialback.
     pub fingerprint: Option<String>,
+    /// Node elsewhere: SHA-256 fingerprint of the certificate that it shows where the focus logs in (`c2s`): the focus logs in nowhere
+    /// else. Unset: any certificate is taken there, since a stock node may show clients another one than servers.
+    pub c2s_fingerprint: Option<String>,
     /// Visitors that it may have over all conferences. Unset: `focus.max_visitors_per_node`.
     pub capacity: Option<u32>,
     /// Address on which this node takes client streams when it shares a process with the main node; `off` for none. A node in a

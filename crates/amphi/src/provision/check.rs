@@ -57,6 +57,7 @@ pub(super) async fn run(plan: &Plan, out: &Path) -> bool {
         check.found.note("the main node does not serve, so links, bridges and a meeting were not tried");
     }
     check.turn().await;
+    check.turn_over_tls().await;
     let Findings { fine, wrong } = check.found;
     println!("{fine} checks fine, {wrong} wrong.");
     wrong == 0
@@ -127,6 +128,8 @@ impl Check<'_> {
                         );
                         self.found.wrong(what, again);
                     }
+                    let pinned = entry.get("c2s_fingerprint").and_then(toml::Value::as_str);
+                    self.login_pin("the focus", &node.name, pinned);
                 }
             }
             let own = self.config(&node.name).unwrap_or_default();
@@ -142,12 +145,31 @@ impl Check<'_> {
             }
         }
         for bridge in &self.plan.bridges {
+            let own = self.config(&bridge.name).unwrap_or_default();
+            let pinned = own.get("bridge").and_then(|b| b.get("main_fingerprint")).and_then(toml::Value::as_str);
+            self.login_pin(&bridge.name, "main", pinned);
             if self.password(&bridge.name, "jvb") != self.password("main", "jvb") {
                 self.found.wrong(format!("{} has another jvb.password than the main node", bridge.name), again);
             }
         }
         if self.found.wrong == before {
             self.found.fine("the files of all nodes fit together");
+        }
+    }
+
+    /// What somebody pins who logs in at a node.
+    fn login_pin(&mut self, who: &str, node: &str, pinned: Option<&str>) {
+        let again = "provision again with the arguments of before, then install.sh on the host";
+        match pinned {
+            None => self.found.wrong(
+                format!("{who} logs in at {node} and pins no certificate, so somebody in between could take its password"),
+                again,
+            ),
+            Some(pinned) if Some(pinned) != self.certificate(node).as_deref() => self.found.wrong(
+                format!("{who} pins another certificate for its login at {node} than nodes/{node}/tls has, so it does not log in"),
+                again,
+            ),
+            Some(_) => {}
         }
     }
 
@@ -183,6 +205,7 @@ impl Check<'_> {
         self.server_streams(node).await;
         let is_main = name == "main";
         let auth = if is_main { self.plan.auth_domain() } else { "auth.meet.jitsi".to_owned() };
+        self.login_certificate(node, &auth).await;
         self.login(node, &auth, "focus").await;
         if is_main && !self.plan.bridges.is_empty() {
             self.login(node, &auth, "jvb").await;
@@ -238,6 +261,30 @@ impl Check<'_> {
         }
     }
 
+    /// The certificate where focus and bridges log in is the one that they pin.
+    async fn login_certificate(&mut self, node: &Place, domain: &str) {
+        let name = &node.name;
+        // What cannot be reached is told by the login.
+        let Ok(shown) = probe::login_certificate(self.login_at(node), domain).await else { return };
+        if Some(&shown) == self.certificate(name).as_ref() {
+            return self.found.fine(format!("{name} shows logins the certificate that they pin"));
+        }
+        let who = match (name.as_str(), self.plan.bridges.is_empty()) {
+            ("main", false) => "bridges",
+            ("main", true) => return,
+            _ => "the focus",
+        };
+        self.found.wrong(
+            format!("{name} shows logins the certificate {shown}, which {who} did not pin, so no login is made"),
+            format!("copy nodes/{name}/tls to the host of {name} and restart it; if {name} shows the right one on its own host, somebody is in between"),
+        );
+    }
+
+    fn login_at(&self, node: &Place) -> SocketAddr {
+        let at = self.reach(node, node.c2s);
+        if node.name == "main" { SocketAddr::from((Ipv4Addr::LOCALHOST, at.port())) } else { at }
+    }
+
     async fn login(&mut self, node: &Place, domain: &str, user: &str) {
         let Some(password) = self.password("main", user) else {
             return self.found.wrong(
@@ -245,9 +292,7 @@ impl Check<'_> {
                 "provision again, or run the check as the owner of the folder",
             );
         };
-        let at = self.reach(node, node.c2s);
-        let at = if node.name == "main" { SocketAddr::from((Ipv4Addr::LOCALHOST, at.port())) } else { at };
-        match probe::login(at, domain, user, &password).await {
+        match probe::login(self.login_at(node), domain, user, &password).await {
             Ok(()) => self.found.fine(format!("{user} may log in at {}", node.name)),
             Err(e) => self.found.wrong(
                 format!("{user} cannot log in at {}: {e:#}", node.name),
@@ -345,7 +390,9 @@ impl Check<'_> {
             return "";
         }
         match probe::http(SocketAddr::from((Ipv4Addr::LOCALHOST, bridge.admin)), "GET", "/about/health", "").await {
-            Ok(_) => "; it runs, so it cannot log in",
+            Ok(_) => {
+                "; it runs, so it cannot log in (its log names the reason: a password, or a certificate that it does not pin)"
+            }
             Err(_) => "; it does not run",
         }
     }

@@ -51,6 +51,9 @@ pub struct ProvisionArgs {
     /// Host of a TURN server; its configuration is written too
     #[arg(long, value_name = "HOST")]
     pub turn: Option<String>,
+    /// The TURN server is on the host of the main node: nginx splits port 443 by name between it and the meetings
+    #[arg(long, requires = "turn")]
+    pub turn_beside: bool,
     /// First label of conference addresses; muc in stock containers
     #[arg(long, value_name = "LABEL", default_value = "conference")]
     pub muc_prefix: String,

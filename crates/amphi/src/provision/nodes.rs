@@ -103,12 +103,12 @@ impl Shared<'_> {
         text += &format!("\n[visitors]\nenabled = {}\n", !plan.visitors.is_empty());
         for node in &plan.visitors {
             text += &format!(
-                "\n[[visitors.nodes]]\nname = \"{}\"\ns2s = \"{}\"\nfront = \"{}\"\nc2s = \"{}\"\nfingerprint = \"{}\"\n",
+                "\n[[visitors.nodes]]\nname = \"{}\"\ns2s = \"{}\"\nfront = \"{}\"\nc2s = \"{}\"\nfingerprint = \"{pin}\"\nc2s_fingerprint = \"{pin}\"\n",
                 node.name,
                 self.reach(node, node.s2s),
                 self.reach(node, node.front),
                 self.reach(node, node.c2s),
-                self.fingerprint(&node.name),
+                pin = self.fingerprint(&node.name),
             );
         }
         text + &self.services()
@@ -143,6 +143,7 @@ impl Shared<'_> {
         let mut text = self.head(node, "\"bridge\"");
         text += &format!(
             "\n[listen]\nadmin = \"off\"\n\n[bridge]\nnick = \"{name}\"\nrelay_id = \"{name}.{domain}\"\nmain_c2s = \"{main}\"\n\
+             main_fingerprint = \"{pin}\"\n\
              password_file = \"jvb.password\"\nport = {media}\nlisten = \"127.0.0.1:{admin}\"\nshutdown = true\n",
             name = node.name,
             domain = self.plan.domain,
@@ -151,6 +152,7 @@ impl Shared<'_> {
             } else {
                 main.at(main.c2s).to_string()
             },
+            pin = self.fingerprint("main"),
             media = node.media,
             admin = node.admin,
         );
@@ -163,7 +165,7 @@ impl Shared<'_> {
     fn services(&self) -> String {
         let Some(host) = self.plan.turn.as_ref().filter(|_| self.turn_secret.is_some()) else { return String::new() };
         let mut text = String::new();
-        for (kind, port, transport) in [("turn", 3478, "udp"), ("turn", 3478, "tcp"), ("turns", 5349, "tcp")] {
+        for (kind, port, transport) in [("turn", 3478, "udp"), ("turn", 3478, "tcp"), ("turns", 443, "tcp")] {
             text += &format!(
                 "\n[[services]]\nkind = \"{kind}\"\nhost = \"{host}\"\nport = {port}\ntransport = \"{transport}\"\n\
                  secret_file = \"turn.secret\"\n"

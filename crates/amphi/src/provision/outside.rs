@@ -4,6 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
+
 use super::brewery::{Brewery, Candidate};
 use super::check::Check;
 use super::plan::Place;
@@ -194,6 +196,47 @@ impl Check<'_> {
             ),
         };
         self.found.wrong(what, fix);
+    }
+
+    /// TURN over TLS, which is what closed networks let through.
+    pub(super) async fn turn_over_tls(&mut self) {
+        let Some(host) = self.plan.turn.clone() else { return };
+        let Some(port) = self.turns_port() else {
+            return self.found.wrong(
+                "nodes/main/amphi.toml tells clients of no TURN over TLS, so closed networks get no media",
+                "provision again with the arguments of before, then install.sh on the host",
+            );
+        };
+        let secret = std::fs::read_to_string(self.folder("main").join("turn.secret")).unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let tried = async {
+            let at = tokio::net::lookup_host((host.as_str(), port)).await.ok().and_then(|mut all| all.next());
+            let at = at.with_context(|| format!("{host} is not in DNS"))?;
+            let mut stream = Door::https(at, &host, false)?.tls().await?;
+            probe::within(stun::turn_over(&mut stream, secret.trim_end(), now)).await
+        };
+        let beside = if self.plan.turn_beside { ", nginx needs nginx/stream.conf" } else { "" };
+        let mend = format!(
+            "coturn at {host} must listen with TLS on TCP {port} (coturn/turnserver.conf and coturn/amphi.conf{beside}), with a certificate for {host} that browsers take"
+        );
+        match tried.await {
+            Ok(Turn::Relays) => self.found.fine(format!("TURN over TLS at {host}:{port} relays, which closed networks need")),
+            Ok(Turn::Refused) => self.found.wrong(
+                format!("TURN over TLS at {host}:{port} refuses the credentials of clients"),
+                "static-auth-secret of coturn must be the one of secrets/turn: take coturn/turnserver.conf; clocks must agree",
+            ),
+            Ok(Turn::Error(number)) => {
+                self.found.wrong(format!("TURN over TLS at {host}:{port} relays nothing (error {number})"), mend);
+            }
+            Err(e) => self.found.wrong(format!("TURN over TLS at {host}:{port}: {e:#}"), mend),
+        }
+    }
+
+    fn turns_port(&self) -> Option<u16> {
+        let config = self.config("main").unwrap_or_default();
+        let services = config.get("services")?.as_array()?;
+        let first = services.iter().find(|s| s.get("kind").and_then(toml::Value::as_str) == Some("turns"))?;
+        first.get("port").and_then(toml::Value::as_integer).map_or(Some(5349), |p| u16::try_from(p).ok())
     }
 
     /// The port that clients are told.

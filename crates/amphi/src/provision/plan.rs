@@ -51,6 +51,9 @@ pub struct Plan {
     pub stage: u32,
     /// Host of the TURN server, if there is one.
     pub turn: Option<String>,
+    /// Whether it is on the host of the main node, where nginx splits port 443 by name.
+    #[serde(default)]
+    pub turn_beside: bool,
     /// Main node with front and focus.
     pub main: Place,
     /// Visitor nodes.
@@ -103,6 +106,11 @@ impl Plan {
         }
         if args.port_offset > 12_000 {
             return Err(PlanError::Bound("--port-offset is 12000 at most"));
+        }
+        if args.turn_beside && args.turn.as_deref() == args.domain.as_deref() {
+            return Err(PlanError::Bound(
+                "--turn needs a name of its own, such as turn.meet.example.com: port 443 is split by it",
+            ));
         }
         if args.stage == 0 {
             return Err(PlanError::Bound("--stage is at least 1"));
@@ -157,6 +165,7 @@ impl Plan {
             muc_prefix: args.muc_prefix.clone(),
             stage: args.stage,
             turn: args.turn.clone(),
+            turn_beside: args.turn_beside,
             main,
             visitors,
             bridges,

@@ -76,7 +76,7 @@ impl Door {
         .await
     }
 
-    async fn tls(&self) -> anyhow::Result<TlsStream<TcpStream>> {
+    pub(super) async fn tls(&self) -> anyhow::Result<TlsStream<TcpStream>> {
         let config = self.tls.clone().context("this way in has no TLS")?;
         let tcp = connect(self.at).await?;
         let name = ServerName::try_from(self.host.clone()).context("a name for TLS")?;
@@ -186,11 +186,7 @@ pub(super) struct ServerStream {
 pub(super) async fn server_stream(at: SocketAddr, from: &str, to: &str) -> anyhow::Result<ServerStream> {
     within(async {
         let mut tls = secured(at, "jabber:server", Some(from), to).await?;
-        let fingerprint = {
-            let (_, session) = tls.get_ref();
-            let chain = session.peer_certificates().unwrap_or_default();
-            chain.first().map(|c| format!("sha256:{}", amphi_signal::fingerprint(c))).context("no certificate")?
-        };
+        let fingerprint = shown(&tls)?;
         tls.write_all(open("jabber:server", Some(from), to).as_bytes()).await?;
         let answer =
             until(&mut tls, &["</stream:features>", "<stream:features/>", "</stream:error>", "</stream:stream>"])
@@ -199,6 +195,17 @@ pub(super) async fn server_stream(at: SocketAddr, from: &str, to: &str) -> anyho
         Ok(ServerStream { fingerprint, refused })
     })
     .await
+}
+
+/// `sha256:` and hex digits of the certificate that a server shows.
+fn shown(tls: &TlsStream<TcpStream>) -> anyhow::Result<String> {
+    let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
+    chain.first().map(|c| format!("sha256:{}", amphi_signal::fingerprint(c))).context("no certificate")
+}
+
+/// The certificate that a node shows where service accounts log in.
+pub(super) async fn login_certificate(at: SocketAddr, domain: &str) -> anyhow::Result<String> {
+    within(async { shown(&secured(at, "jabber:client", None, domain).await?) }).await
 }
 
 /// Logs a service account in, up to the end of SASL, so that nobody else is disturbed.

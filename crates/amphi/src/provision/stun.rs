@@ -9,6 +9,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
@@ -169,27 +170,86 @@ pub(super) enum Turn {
 pub(super) async fn turn(host: &str, port: u16, secret: &str, now: u64) -> anyhow::Result<Turn> {
     let at = tokio::net::lookup_host((host, port)).await.with_context(|| format!("{host} is not in DNS"))?.next();
     let socket = socket(at.with_context(|| format!("{host} is not in DNS"))?).await?;
-    let udp = [17, 0, 0, 0];
-    let first = ask(&socket, &Message::new(ALLOCATE).with(REQUESTED_TRANSPORT, &udp)).await?;
-    if first.ty() == ALLOCATE | SUCCESS {
-        return Ok(Turn::Relays);
-    }
-    let (Some(realm), Some(nonce)) = (first.attribute(REALM), first.attribute(NONCE)) else {
-        return Ok(Turn::Error(first.error()));
+    let first = ask(&socket, &Message::new(ALLOCATE).with(REQUESTED_TRANSPORT, &UDP)).await?;
+    let signer = match Signer::of(&first, secret, now) {
+        Ok(signer) => signer,
+        Err(told) => return Ok(told),
     };
-    let user = format!("{}:check", now + 600);
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
-    let password = STANDARD.encode(hmac::sign(&key, user.as_bytes()));
-    let key = Md5::digest([user.as_bytes(), b":", realm, b":", password.as_bytes()].concat());
-    let as_user = |m: Message| m.with(USERNAME, user.as_bytes()).with(REALM, realm).with(NONCE, nonce).signed(&key);
-    let second = ask(&socket, &as_user(Message::new(ALLOCATE).with(REQUESTED_TRANSPORT, &udp))).await?;
-    match second.ty() {
-        ty if ty == ALLOCATE | SUCCESS => {
-            let _ = socket.send(&as_user(Message::new(REFRESH).with(LIFETIME, &[0; 4])).0).await;
-            Ok(Turn::Relays)
+    let second = ask(&socket, &signer.sign(Message::new(ALLOCATE).with(REQUESTED_TRANSPORT, &UDP))).await?;
+    let told = judged(&second);
+    if told == Turn::Relays {
+        let _ = socket.send(&signer.sign(Message::new(REFRESH).with(LIFETIME, &[0; 4])).0).await;
+    }
+    Ok(told)
+}
+
+/// As [`turn`], over a stream. The address is given back with the connection.
+pub(super) async fn turn_over<S>(stream: &mut S, secret: &str, now: u64) -> anyhow::Result<Turn>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let first = exchange(stream, &Message::new(ALLOCATE).with(REQUESTED_TRANSPORT, &UDP)).await?;
+    let signer = match Signer::of(&first, secret, now) {
+        Ok(signer) => signer,
+        Err(told) => return Ok(told),
+    };
+    let second = exchange(stream, &signer.sign(Message::new(ALLOCATE).with(REQUESTED_TRANSPORT, &UDP))).await?;
+    Ok(judged(&second))
+}
+
+/// A request and its answer; nothing else comes before there is an allocation.
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &Message) -> anyhow::Result<Message> {
+    stream.write_all(&request.0).await?;
+    stream.flush().await?;
+    let mut answer = vec![0; 20];
+    stream.read_exact(&mut answer).await.context("what is there does not speak TURN")?;
+    if answer[4..8] != COOKIE || answer[8..20] != request.0[8..20] {
+        bail!("what is there does not speak TURN");
+    }
+    let length = usize::from(u16::from_be_bytes([answer[2], answer[3]]));
+    answer.resize(20 + length, 0);
+    stream.read_exact(&mut answer[20..]).await?;
+    Ok(Message(answer))
+}
+
+/// REQUESTED-TRANSPORT for UDP.
+const UDP: [u8; 4] = [17, 0, 0, 0];
+
+/// Signs requests with credentials made of the shared secret, as clients get them.
+struct Signer {
+    user: String,
+    realm: Vec<u8>,
+    nonce: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Signer {
+    /// For whoever gave this answer to a request without credentials; or what that answer means.
+    fn of(first: &Message, secret: &str, now: u64) -> Result<Self, Turn> {
+        if first.ty() == ALLOCATE | SUCCESS {
+            return Err(Turn::Relays);
         }
-        _ if matches!(second.error(), 401 | 403 | 441) => Ok(Turn::Refused),
-        _ => Ok(Turn::Error(second.error())),
+        let (Some(realm), Some(nonce)) = (first.attribute(REALM), first.attribute(NONCE)) else {
+            return Err(Turn::Error(first.error()));
+        };
+        let user = format!("{}:check", now + 600);
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+        let password = STANDARD.encode(hmac::sign(&key, user.as_bytes()));
+        let key = Md5::digest([user.as_bytes(), b":", realm, b":", password.as_bytes()].concat()).to_vec();
+        Ok(Self { user, realm: realm.to_vec(), nonce: nonce.to_vec(), key })
+    }
+
+    fn sign(&self, m: Message) -> Message {
+        m.with(USERNAME, self.user.as_bytes()).with(REALM, &self.realm).with(NONCE, &self.nonce).signed(&self.key)
+    }
+}
+
+/// What the answer to a signed request says.
+fn judged(second: &Message) -> Turn {
+    match second.ty() {
+        ty if ty == ALLOCATE | SUCCESS => Turn::Relays,
+        _ if matches!(second.error(), 401 | 403 | 441) => Turn::Refused,
+        _ => Turn::Error(second.error()),
     }
 }
 

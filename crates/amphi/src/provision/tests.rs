@@ -67,6 +67,7 @@ fn everything_that_a_deployment_needs_is_written() {
         names,
         [
             "README.md",
+            "coturn/amphi.conf",
             "coturn/turnserver.conf",
             "deployment.json",
             "install.sh",
@@ -139,7 +140,9 @@ fn nodes_pin_each_other_and_share_passwords() {
     let pin =
         |node: &str| super::secrets::fingerprint(&folder.0.join(format!("nodes/{node}/tls/certificate.pem"))).unwrap();
     for node in ["v1", "v2"] {
-        assert!(files["nodes/main/amphi.toml"].contains(&pin(node)));
+        for key in ["fingerprint", "c2s_fingerprint"] {
+            assert!(files["nodes/main/amphi.toml"].contains(&format!("\n{key} = \"{}\"", pin(node))), "{key}");
+        }
         assert!(
             files[&format!("nodes/{node}/amphi.toml")].contains(&format!("main_fingerprint = \"{}\"", pin("main")))
         );
@@ -148,6 +151,36 @@ fn nodes_pin_each_other_and_share_passwords() {
     assert_ne!(pin("v1"), pin("v2"));
     assert_eq!(files["nodes/bridge2/jvb.password"], files["nodes/main/jvb.password"]);
     assert!(files["nodes/bridge2/amphi.toml"].contains("port = 10001"));
+    assert!(files["nodes/bridge2/amphi.toml"].contains(&format!("\nmain_fingerprint = \"{}\"", pin("main"))));
+}
+
+#[test]
+fn turn_is_told_on_443_and_shares_it_where_it_is_beside_the_front() {
+    let folder = Folder::new("turn-apart");
+    folder
+        .provision("--domain meet.example.com --visitors 1 --bridges 1 --host main=192.0.2.1 --turn turn.example.com");
+    let files = folder.files();
+    assert!(files["nodes/main/amphi.toml"].contains("kind = \"turns\"\nhost = \"turn.example.com\"\nport = 443\n"));
+    assert!(files["coturn/turnserver.conf"].contains("\ntls-listening-port=443\n"));
+    assert!(files["coturn/amphi.conf"].contains("AmbientCapabilities=CAP_NET_BIND_SERVICE"));
+    assert!(!files.contains_key("nginx/stream.conf"));
+
+    let folder = Folder::new("turn-beside");
+    folder.provision(
+        "--domain meet.example.com --visitors 1 --bridges 1 --host main=192.0.2.1 --turn turn.example.com --turn-beside",
+    );
+    let files = folder.files();
+    let turn = &files["coturn/turnserver.conf"];
+    assert!(turn.contains("\ntls-listening-port=5349\n") && turn.contains("\nrelay-ip=192.0.2.1\n"), "{turn}");
+    let (stream, site) = (&files["nginx/stream.conf"], &files["nginx/meet.example.com.conf"]);
+    assert!(stream.contains("listen 443;") && !site.contains("listen 443"), "{stream}{site}");
+    assert!(
+        stream.contains("turn.example.com 127.0.0.1:4442;")
+            && site.contains("listen 127.0.0.1:4443 ssl proxy_protocol;")
+    );
+    for text in [stream, site] {
+        assert_eq!(text.matches('{').count(), text.matches('}').count(), "{text}");
+    }
 }
 
 #[test]
