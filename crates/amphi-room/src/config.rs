@@ -380,6 +380,11 @@ impl NodeConfig {
         }
     }
 
+    /// Whether rooms are addressed at this domain: a MUC's, or that of lobbies.
+    pub fn has_rooms(&self, domain: &str) -> bool {
+        self.muc(domain).is_some() || self.lobby().is_some_and(|l| l.domain == domain)
+    }
+
     /// The service of lobbies.
     pub fn lobby(&self) -> Option<&LobbyConfig> {
         self.main()?.lobby.as_ref()

@@ -83,10 +83,7 @@ impl Room {
 /// stanza is not for one, or must not be answered.
 pub(crate) fn answer_service(cfg: &NodeConfig, asked: &Jid, from: &Jid, stanza: &Stanza) -> Option<Stanza> {
     let real = to_real(cfg, asked);
-    if cfg.muc(real.domain()).is_none() && !crate::knock::is_lobby(cfg, &real) {
-        return None;
-    }
-    if real.local().is_some() {
+    if !cfg.has_rooms(real.domain()) || real.local().is_some() {
         return None;
     }
     let ty = stanza.ty()?;

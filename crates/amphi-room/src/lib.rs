@@ -56,7 +56,7 @@ mod side;
 mod token;
 mod waiting;
 
-pub use address::{room_of_session, to_real, to_virtual};
+pub use address::{to_real, to_virtual};
 pub use config::{
     AddressList, ChatBudget, LobbyConfig, MainConfig, Mapper, MucConfig, MucKind, NodeConfig, Role, RoomLimits,
     TokenPolicy, VisitorNodeConfig,
