@@ -162,7 +162,7 @@ impl Room {
         what["type"] = "lobby-notify".into();
         let mut w = XmlWriter::new();
         w.open_ns("message", ns::CLIENT).attr("type", "groupchat").open_ns("json-message", ns::JITMEET);
-        w.text(&what.to_string()).close();
+        w.text(what.to_string()).close();
         let stanza = w.stanza();
         self.say(cx, &o, &stanza);
     }
