@@ -43,6 +43,7 @@ fn config(main: bool) -> NodeConfig {
         Role::Main(MainConfig {
             visitors: Some("visitors.meet.example".into()),
             always_visitors_enabled: true,
+            lobby: Some(amphi_room::LobbyConfig { domain: "lobby.meet.example".into(), ..Default::default() }),
             ..MainConfig::default()
         })
     } else {
@@ -276,7 +277,7 @@ impl World {
             }
             Output::Promised { username, .. } => assert!(!username.is_empty()),
             Output::Live { shown, .. } => assert!(!shown.as_str().is_empty()),
-            Output::Told { .. } | Output::Refused(_) => {}
+            Output::Lobby { .. } | Output::Told { .. } | Output::Refused(_) => {}
         }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn room_of(cfg: &NodeConfig, origin: &Origin, to: &Jid, stanza: &Stan
         return to.to_bare().as_bare();
     }
     if to.local().is_some() {
-        return None;
+        return cfg.room_behind(to);
     }
     match &cfg.role {
         // A node's answer to one of our requests: its id names the room.

@@ -162,6 +162,9 @@ impl Room {
                 _ => self.show_affiliation(cx, &nick, to, &note),
             }
         }
+        if to >= Affiliation::Member {
+            self.membership_given(cx, actor.nick.as_deref(), &jid);
+        }
         Ok(())
     }
 

@@ -90,8 +90,19 @@ pub struct MainConfig {
     pub auto_allow_visitor_promotion: bool,
     /// Bare address of the focus, which promoted visitors are told; `focus@auth.<host>` by default.
     pub focus: Option<BareJid>,
-    /// Hosts whose connections pass the visitor gate and need no seat: recorders and the like.
+    /// Hosts whose connections pass the visitor gate and need no seat: recorders and the like. They pass lobbies, too.
     pub visitors_ignore_list: BTreeSet<String>,
+    /// Where lobbies are; `None`: rooms have none.
+    pub lobby: Option<LobbyConfig>,
+}
+
+/// The service of lobbies.
+#[derive(Clone, Debug, Default)]
+pub struct LobbyConfig {
+    /// Its address: `lobby.meet.example`.
+    pub domain: String,
+    /// Who passes lobbies.
+    pub exempt: AddressList,
 }
 
 /// Of a visitor node.
@@ -267,6 +278,8 @@ pub struct RoomLimits {
     pub presence: usize,
     /// Leaves that are announced later under [`MucConfig::leaves_per_second`]; with more, the oldest are announced at once.
     pub leave_queue: usize,
+    /// People who wait in a lobby; the next one is told to come back.
+    pub lobby: usize,
     /// Entries in a room's list of affiliations.
     pub affiliations: usize,
     /// Bytes of a room's metadata.
@@ -290,6 +303,7 @@ impl Default for RoomLimits {
             history_message: 16 * 1024,
             presence: 16 * 1024,
             leave_queue: 1000,
+            lobby: 250,
             affiliations: 20_000,
             metadata: 64 * 1024,
             text: 4096,
@@ -364,6 +378,22 @@ impl NodeConfig {
             Role::Main(m) => Some(m),
             Role::VisitorNode(_) => None,
         }
+    }
+
+    /// Whether rooms are addressed at this domain: a MUC's, or that of lobbies.
+    pub fn has_rooms(&self, domain: &str) -> bool {
+        self.muc(domain).is_some() || self.lobby().is_some_and(|l| l.domain == domain)
+    }
+
+    /// The service of lobbies.
+    pub fn lobby(&self) -> Option<&LobbyConfig> {
+        self.main()?.lobby.as_ref()
+    }
+
+    /// The room that a lobby is for, or that a lobby's address stands for. `None`: it is no address of a lobby.
+    pub(crate) fn room_behind(&self, lobby: &Jid) -> Option<BareJid> {
+        self.lobby().filter(|l| l.domain == lobby.domain())?;
+        BareJid::new(lobby.local()?, &self.conference_muc()?.domain).ok()
     }
 
     /// Of a visitor node.

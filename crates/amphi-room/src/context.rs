@@ -92,6 +92,12 @@ impl Cx<'_> {
         w.open_ns(name, ns::CLIENT).attr("type", "error").attr_opt("id", rq.stanza.id());
         w.attr("from", self.seen_by(rq.peer, rq.to)).attr("to", &rq.peer.jid);
         error.stanza_error().write(&mut w, None);
+        if let RoomError::Lobby { lobby, .. } = error {
+            if let Some(l) = lobby {
+                w.text_element("lobbyroom", l.as_str());
+            }
+            w.empty("x", ns::MUC);
+        }
         self.send(rq.peer, w.finish());
     }
 

@@ -62,6 +62,7 @@ impl Room {
     pub(crate) fn end(&mut self, cx: &mut Cx<'_>) {
         self.destroyed = true;
         self.turn_all_away(cx);
+        self.close_lobby(cx, None);
         self.after_end(cx);
     }
 }

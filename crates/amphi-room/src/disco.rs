@@ -46,6 +46,9 @@ impl Room {
                 &self.roster.len().to_string(),
             );
             self.shared_fields(cx.cfg, w);
+            if let Some(l) = &self.lobby {
+                form::field(w, "muc#roominfo_lobbyroom", Some("text-single"), "Lobby room jid", l.jid.as_str());
+            }
             if let Some(t) = self.created_timestamp {
                 form::field(w, "muc#roominfo_created_timestamp", None, "", &t.to_string());
             }
@@ -80,8 +83,7 @@ impl Room {
 /// stanza is not for one, or must not be answered.
 pub(crate) fn answer_service(cfg: &NodeConfig, asked: &Jid, from: &Jid, stanza: &Stanza) -> Option<Stanza> {
     let real = to_real(cfg, asked);
-    cfg.muc(real.domain())?;
-    if real.local().is_some() {
+    if !cfg.has_rooms(real.domain()) || real.local().is_some() {
         return None;
     }
     let ty = stanza.ty()?;

@@ -36,6 +36,9 @@ pub enum RoomError {
     Banned,
     #[error("A password is required")]
     Password,
+    /// The way in is the lobby, or needs a name. `lobby`: its address, which old clients read beside the error.
+    #[error("{error}")]
+    Lobby { error: StanzaError, lobby: Option<amphi_stanza::BareJid> },
     /// Decided elsewhere, with its wire form.
     #[error("{0}")]
     Stanza(StanzaError),
@@ -95,14 +98,14 @@ impl RoomError {
             Self::BadValue(_) => (T::Modify, C::NotAcceptable),
             Self::Unsupported(_) => (T::Cancel, C::FeatureNotImplemented),
             Self::TooMuch(_) => (T::Cancel, C::ResourceConstraint),
-            Self::Stanza(e) => (e.ty, e.condition),
+            Self::Stanza(error) | Self::Lobby { error, .. } => (error.ty, error.condition),
         }
     }
 
     /// The `<error/>` element's content.
     pub fn stanza_error(&self) -> StanzaError {
-        if let Self::Stanza(e) = self {
-            return e.clone();
+        if let Self::Stanza(error) | Self::Lobby { error, .. } = self {
+            return error.clone();
         }
         let (ty, condition) = self.condition();
         let e = StanzaError::new(ty, condition).text(self.to_string());

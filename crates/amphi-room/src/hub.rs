@@ -14,6 +14,7 @@ use crate::config::{NodeConfig, is_health_room};
 use crate::context::{Cx, Memberships, Request};
 use crate::destroy::Destroy;
 use crate::error::RoomError;
+use crate::knock::is_lobby;
 use crate::occupant::Peer;
 use crate::operator::{Act, ActError, Told};
 use crate::room::Room;
@@ -209,6 +210,13 @@ pub enum Output {
         /// Its state; `None` when the room is gone.
         state: Option<LiveState>,
     },
+    /// A room has a lobby now, or none any more.
+    Lobby {
+        /// The room, in real form.
+        room: BareJid,
+        /// It has one.
+        is_open: bool,
+    },
     /// Answers [`Input::Operate`].
     Told {
         /// As asked.
@@ -251,6 +259,8 @@ pub struct Counters {
     pub on_stage: usize,
     /// Moderators among them.
     pub moderators: usize,
+    /// People in lobbies, moderators who look in among them.
+    pub in_lobbies: usize,
     /// Joins that wait for the focus or the main node.
     pub waiting_for_unlock: usize,
     /// Joins that wait for their turn.
@@ -298,13 +308,19 @@ impl Hub {
             Input::Stanza { from, to, stanza } => self.stanza(now, wall, &from, &to, stanza),
             Input::Gone { session } => {
                 for room in self.members.get(&session.conn).cloned().unwrap_or_default() {
-                    self.in_room(now, wall, &room, |r, cx| r.session_gone(cx, &session));
+                    match self.cfg.room_behind(room.jid()) {
+                        Some(room) => self.in_room(now, wall, &room, |r, cx| r.lobby_session_gone(cx, &session)),
+                        None => self.in_room(now, wall, &room, |r, cx| r.session_gone(cx, &session)),
+                    }
                 }
                 self.members.remove(&session.conn);
             }
             Input::Changed { session } => {
                 for room in self.members.get(&session.conn).cloned().unwrap_or_default() {
-                    self.in_room(now, wall, &room, |r, _| r.session_changed(&session));
+                    match self.cfg.room_behind(room.jid()) {
+                        Some(room) => self.in_room(now, wall, &room, |r, _| r.lobby_session_changed(&session)),
+                        None => self.in_room(now, wall, &room, |r, _| r.session_changed(&session)),
+                    }
                 }
             }
             Input::Peer { domain, state } => {
@@ -349,6 +365,7 @@ impl Hub {
             c.visitors += r.roster.visitors();
             c.on_stage += r.roster.on_stage() - usize::from(r.roster.focus().is_some());
             c.moderators += r.moderators().count();
+            c.in_lobbies += r.lobby.as_ref().map_or(0, |l| l.people.len());
             c.waiting_for_unlock += r.lock_queue.len();
             c.waiting_for_turn += r.rate_queue.len();
         }
@@ -389,7 +406,9 @@ impl Hub {
         }
         let direct = to.local().is_some();
         self.in_room(now, wall, &room, |r, cx| {
-            if direct {
+            if is_lobby(cx.cfg, rq.to) && direct {
+                r.handle_lobby(cx, &rq);
+            } else if direct {
                 r.handle(cx, &rq);
             } else {
                 r.handle_for_component(cx, &rq);
@@ -405,7 +424,14 @@ impl Hub {
             && rq.to.resource().is_some()
             && rq.peer.full().is_some()
             && rq.stanza.child("x", ns::MUC).is_some();
-        let decided = if joins { may_create(&cfg, room, rq) } else { Err(RoomError::NoSuchRoom) };
+        let decided = if joins && is_lobby(&cfg, rq.to) {
+            // There is a lobby only while its meeting has one; clients then try the meeting itself.
+            Err(RoomError::CreationRestricted)
+        } else if joins {
+            may_create(&cfg, room, rq)
+        } else {
+            Err(RoomError::NoSuchRoom)
+        };
         let Some((muc, _)) = cfg.muc(room.domain()) else { return false };
         match decided {
             Ok(()) => {

@@ -14,7 +14,7 @@ use crate::room::{Room, RoomKind};
 use crate::seats::Claim;
 use crate::side::Gate;
 use crate::waiting::Join;
-use crate::{Group, Output, nick, token};
+use crate::{Group, Output, nick, password, token};
 
 /// What the rules decided.
 enum Verdict {
@@ -100,6 +100,8 @@ impl Room {
         let gate = match self.visitor_gate(cx, peer, admin) {
             // Expected on stage by the focus, audience or not.
             Err(_) if self.is_expected(cx, peer, machine.as_deref()) => Gate::default(),
+            // A moderator judges at the lobby.
+            Err(_) if self.lobby.is_some() => Gate::default(),
             gate => gate?,
         };
         let shadow_role = self.shadow_role(cx.cfg, peer, &join.nick, admin)?;
@@ -107,20 +109,25 @@ impl Room {
             self.make_way_for_stage(cx, peer, &join.nick);
         }
         self.check_nick_free(peer, &join.nick)?;
-        let affiliation = self.affiliation_on_entry(cx, peer, shadow_role);
+        let let_in = self.is_let_in(cx, peer);
+        let knows_password =
+            self.settings.password.is_some() && password::given(&join.stanza) == self.settings.password;
+        let mut affiliation = self.affiliation_on_entry(cx, peer, shadow_role, knows_password);
         let allowed = admin || mirrored;
         if affiliation == Affiliation::Outcast {
             return Err(RoomError::Banned);
         }
-        if self.settings.members_only && affiliation < Affiliation::Member && !allowed && !gate.promoted {
-            return Err(RoomError::MembersOnly);
+        if self.settings.members_only && !allowed && !gate.promoted {
+            affiliation = self.pass_lobby(cx, peer, &join.stanza, affiliation, knows_password)?;
         }
-        if !allowed && !gate.promoted {
+        // Who was let in need not know the password; a wrong one is wrong all the same.
+        let excused = let_in && password::given(&join.stanza).is_none();
+        if !allowed && !gate.promoted && !excused {
             self.check_password(service, peer, &join.stanza)?;
         }
         let role = shadow_role.unwrap_or_else(|| affiliation.default_role());
         let needs_seat = self.kind == RoomKind::Main && !admin && !gate.ignored && role != MucRole::Visitor;
-        let seat = self.claim_seat(cx, peer, machine.as_deref(), needs_seat, gate.promoted)?;
+        let seat = self.claim_seat(cx, peer, machine.as_deref(), needs_seat, gate.promoted || let_in)?;
         let traits = Traits {
             admin,
             focus,
@@ -161,7 +168,13 @@ impl Room {
         }
     }
 
-    fn affiliation_on_entry(&mut self, cx: &Cx<'_>, peer: &Peer, shadow_role: Option<MucRole>) -> Affiliation {
+    fn affiliation_on_entry(
+        &mut self,
+        cx: &Cx<'_>,
+        peer: &Peer,
+        shadow_role: Option<MucRole>,
+        knows_password: bool,
+    ) -> Affiliation {
         match shadow_role {
             // The main node decides who moderates; a shadow room only shows it.
             Some(MucRole::Moderator) => return Affiliation::Owner,
@@ -169,7 +182,7 @@ impl Room {
             None => {}
         }
         let known = self.affiliation_of(cx.cfg, peer);
-        let by_token = if self.settings.members_only && known < Affiliation::Member {
+        let by_token = if self.settings.members_only && known < Affiliation::Member && !knows_password {
             None
         } else {
             token::affiliation(self.service(cx.cfg), peer)

@@ -28,8 +28,10 @@ mod history;
 mod hub;
 mod iq;
 mod join;
+mod knock;
 mod leave;
 mod live;
+mod lobby;
 mod lock;
 mod lua_pattern;
 mod main_side;
@@ -56,8 +58,8 @@ mod waiting;
 
 pub use address::{to_real, to_virtual};
 pub use config::{
-    AddressList, ChatBudget, MainConfig, Mapper, MucConfig, MucKind, NodeConfig, Role, RoomLimits, TokenPolicy,
-    VisitorNodeConfig,
+    AddressList, ChatBudget, LobbyConfig, MainConfig, Mapper, MucConfig, MucKind, NodeConfig, Role, RoomLimits,
+    TokenPolicy, VisitorNodeConfig,
 };
 pub use error::RoomError;
 pub use hub::{Broadcast, Counters, Group, Groups, Hub, Input, LiveState, Origin, Output, PeerState, RoomId};

@@ -146,7 +146,7 @@ impl Room {
         let state = RoomState {
             settings: Settings {
                 password: self.settings.password.clone(),
-                lobby: Some(false),
+                lobby: Some(self.lobby.is_some()),
                 meeting_id: Some(self.meeting_id.clone()),
                 created: self.created_timestamp,
                 allow_unauthenticated: self.settings.allow_unauthenticated,

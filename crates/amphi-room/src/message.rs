@@ -210,34 +210,11 @@ impl Room {
         }
     }
 
-    /// A message that is not for the group: only an invitation makes sense.
+    /// A message that is not for the group: only invitations make sense.
     fn other_message(&mut self, cx: &mut Cx<'_>, rq: &Request<'_>) {
-        let invite = rq.stanza.child("x", ns::MUC_USER).and_then(|x| x.child("invite", ns::MUC_USER));
-        let Some(invite) = invite else {
-            return cx.refuse(rq, &RoomError::BadRequest("The room takes group messages and invitations"));
-        };
-        let Some(o) = self.sender(rq).cloned() else { return cx.refuse(rq, &RoomError::NotOccupant) };
-        let to = invite.attr("to").and_then(|t| amphi_stanza::Jid::parse(&t).ok());
-        let Some(to) = to else { return cx.refuse(rq, &RoomError::BadRequest("The invitation has no address")) };
-        if self.kind == RoomKind::Shadow || (self.settings.members_only && o.role != MucRole::Moderator) {
-            return cx.refuse(rq, &RoomError::Forbidden);
+        if let Err(e) = self.invite(cx, rq) {
+            cx.refuse(rq, &e);
         }
-        if self.settings.members_only && self.affiliation(cx.cfg, &to) == crate::occupant::Affiliation::None {
-            self.remember_affiliation(cx, &to, crate::occupant::Affiliation::Member);
-        }
-        // The receiver is on this node if anywhere, so it gets the form that local connections know.
-        let mut w = amphi_stanza::XmlWriter::new();
-        w.open_ns("message", ns::CLIENT).attr("from", &self.virt).attr("to", &to).open_ns("x", ns::MUC_USER);
-        w.open("invite").attr("from", &o.peer.jid);
-        if let Some(r) = invite.child("reason", ns::MUC_USER) {
-            w.text_element("reason", r.text());
-        }
-        w.close();
-        if let Some(p) = &self.settings.password {
-            w.text_element("password", p);
-        }
-        let stanza = w.stanza();
-        cx.route(stanza);
     }
 }
 

@@ -129,6 +129,8 @@ pub struct RoomStatus {
     pub locked: bool,
     /// Joins that wait.
     pub waiting: usize,
+    /// People in the lobby, moderators who look in among them.
+    pub in_lobby: usize,
 }
 
 /// A raised hand.
@@ -199,6 +201,7 @@ impl Room {
             members_only: self.settings.members_only,
             locked: self.locked,
             waiting: self.lock_queue.len() + self.rate_queue.len(),
+            in_lobby: self.lobby.as_ref().map_or(0, |l| l.people.len()),
         }
     }
 

@@ -83,6 +83,7 @@ impl Room {
         }
         let changes = self.configure(cx, &form::values(form), rq.peer.is_admin(cx.cfg))?;
         cx.result(rq, |_| ());
+        self.lobby_follows(cx, rq);
         self.announce_changes(cx, &changes);
         self.after_settings(cx);
         Ok(())

@@ -44,6 +44,8 @@ impl Note {
 pub(crate) enum View {
     Own,
     Others,
+    /// A moderator in a lobby, who sees real addresses whatever the room says.
+    Moderator,
 }
 
 /// Which children of a client's presence the room takes away: what only the server may say, and the join request.
@@ -81,7 +83,7 @@ impl Room {
         w.open_ns("x", ns::MUC_USER).open("item");
         w.attr("affiliation", note.affiliation.unwrap_or(o.affiliation));
         w.attr("role", if note.gone { MucRole::None } else { o.role });
-        if self.settings.whois_anyone || view == View::Own {
+        if self.settings.whois_anyone || view != View::Others {
             if note.gone {
                 w.attr("jid", o.peer.bare());
             } else {

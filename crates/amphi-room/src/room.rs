@@ -13,6 +13,7 @@ use crate::error::RoomError;
 use crate::history::History;
 use crate::leave::Leaving;
 use crate::live::Live;
+use crate::lobby::Lobby;
 use crate::metadata::Metadata;
 use crate::occupant::{Affiliation, Occupant, Peer};
 use crate::presence::Note;
@@ -73,6 +74,7 @@ pub(crate) struct Room {
     pub(crate) created_timestamp: Option<u64>,
     pub(crate) metadata: Metadata,
     pub(crate) seats: Option<Seats>,
+    pub(crate) lobby: Option<Lobby>,
     pub(crate) side: Side,
     pub(crate) destroyed: bool,
     pub(crate) live: Live,
@@ -108,6 +110,7 @@ impl Room {
             created_timestamp: None,
             metadata: Metadata::of_new_room(cx.cfg, kind, health),
             seats: None,
+            lobby: None,
             side,
             destroyed: false,
             live: Live::default(),

@@ -90,11 +90,14 @@ fn set(w: &mut World, node: &str, key: &str, value: &str) {
         "person_burst" => cfg.limits.audience_chat.person_burst = number(),
         "audience_message" => cfg.limits.audience_chat.message = number() as usize,
         "room_burst" => cfg.limits.audience_chat.room_burst = number(),
-        "auto_allow" | "always_visitors" | "ignore" => {
+        "lobby_size" => cfg.limits.lobby = number() as usize,
+        "auto_allow" | "always_visitors" | "ignore" | "lobby" | "lobby_exempt" => {
             let Role::Main(m) = &mut cfg.role else { panic!("not a main node") };
             match key {
                 "auto_allow" => m.auto_allow_visitor_promotion = on,
                 "always_visitors" => m.always_visitors_enabled = on,
+                "lobby" => m.lobby = m.lobby.take().filter(|_| on),
+                "lobby_exempt" => m.lobby.as_mut().expect("a lobby").exempt = value.split(',').collect(),
                 _ => m.visitors_ignore_list = value.split(',').map(String::from).collect(),
             }
         }

@@ -200,8 +200,14 @@ fn odd_stanzas_do_no_harm() {
     w.add_node("v1", world::node_config("v1"));
     w.add_client("focus", world::session("focus@auth.meet.example/focus"));
     w.add_client("eve", world::session("eve@meet.example/r"));
+    w.add_client("ann", world::session("ann@meet.example/r"));
     w.send("focus", &join("focus"));
+    w.send("ann", &join("ann"));
+    w.send("focus", &format!("<iq type='set' id='o' to='{ROOM}'><query xmlns='{}'><item jid='ann@meet.example' affiliation='owner'/></query></iq>", ns::MUC_ADMIN));
+    let form =
+        "<x xmlns='jabber:x:data' type='submit'><field var='muc#roomconfig_membersonly'><value>1</value></field></x>";
     w.send("eve", &join("eve"));
+    w.send("ann", &format!("<iq type='set' id='l' to='{ROOM}'><query xmlns='{}'>{form}</query></iq>", ns::MUC_OWNER));
     let kinds = ["message", "presence", "iq"];
     let types = ["", "get", "set", "result", "error", "groupchat", "chat", "unavailable", "subscribe", "probe", "odd"];
     let tos = [
@@ -213,6 +219,11 @@ fn odd_stanzas_do_no_harm() {
         "visitors.meet.example",
         "conference.meet.example",
         "new@conference.meet.example/eve",
+        "demo@lobby.meet.example",
+        "demo@lobby.meet.example/eve",
+        "demo@lobby.meet.example/other",
+        "new@lobby.meet.example/eve",
+        "lobby.meet.example",
     ];
     let payloads = [
         "",
@@ -242,7 +253,8 @@ fn odd_stanzas_do_no_harm() {
         }
     }
     // The focus is still there, and Eve may come in again.
-    w.send("eve", &join("eve"));
+    let named = "<x xmlns='http://jabber.org/protocol/muc'/><nick xmlns='http://jabber.org/protocol/nick'>Eve</nick>";
+    w.send("eve", &format!("<presence to='{ROOM}/eve'>{named}</presence>"));
     assert!(w.inbox("eve").iter().any(|s| s.attr("from").as_deref() == Some("demo@conference.meet.example/focus")));
 }
 

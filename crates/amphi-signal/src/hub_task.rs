@@ -81,6 +81,7 @@ impl Stats {
         m.queued_joins
             .get_or_create(&label)
             .inc_by(diff(new.waiting_for_turn + new.waiting_for_unlock, old.waiting_for_turn + old.waiting_for_unlock));
+        m.in_lobbies.get_or_create(&label).inc_by(diff(new.in_lobbies, old.in_lobbies));
         m.occupants.get_or_create(&role("stage")).inc_by(diff(new.on_stage, old.on_stage));
         m.occupants.get_or_create(&role("visitor")).inc_by(diff(new.visitors, old.visitors));
         m.occupants.get_or_create(&role("moderator")).inc_by(diff(new.moderators, old.moderators));
@@ -169,6 +170,7 @@ impl Outbound {
                     .note(Draft::new(Happened::Promoted, text).room(&room).node(&node.name).endpoint(&*username));
                 node.promise(room, username, ttl);
             }
+            Output::Lobby { room, is_open } => node.note_lobby(room, is_open),
             Output::Refused(reason) => node.metrics.refuse(reason),
             Output::Told { id, result } => node.operators.answer(id, result),
         }

@@ -85,6 +85,8 @@ pub(crate) struct Metrics {
     pub(crate) occupants: Family<NodeRole, Gauge>,
     /// Rooms, by node.
     pub(crate) rooms: Family<NodeLabel, Gauge>,
+    /// People in lobbies.
+    pub(crate) in_lobbies: Family<NodeLabel, Gauge>,
     /// Joins that wait in a queue of their room, by node.
     pub(crate) queued_joins: Family<NodeLabel, Gauge>,
     /// State of links: 1 is up.
@@ -129,6 +131,7 @@ impl Metrics {
             joins: Family::default(),
             occupants: Family::default(),
             rooms: Family::default(),
+            in_lobbies: Family::default(),
             queued_joins: Family::default(),
             links: Family::default(),
             link_queue: Family::default(),
@@ -157,6 +160,7 @@ impl Metrics {
         r.register("joins", "Joins to rooms", m.joins.clone());
         r.register("occupants", "Occupants of rooms", m.occupants.clone());
         r.register("rooms", "Rooms", m.rooms.clone());
+        r.register("in_lobbies", "People in lobbies", m.in_lobbies.clone());
         r.register("queued_joins", "Joins waiting in a queue of their room", m.queued_joins.clone());
         r.register("links", "Links to other domains, 1 is up", m.links.clone());
         r.register("link_queue", "Stanzas waiting for a link", m.link_queue.clone());

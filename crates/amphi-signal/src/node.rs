@@ -3,7 +3,7 @@
 //! A node owns its routing tables. Several nodes may live in one process, each with an `auth` host of its own; nothing is
 //! looked up process-wide.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -74,6 +74,8 @@ pub(crate) struct Node {
     sessions: RwLock<HashMap<FullJid, ConnId, foldhash::fast::RandomState>>,
     resumptions: Mutex<HashMap<Box<str>, Parked, foldhash::fast::RandomState>>,
     promises: Mutex<HashMap<String, Promise>>,
+    /// Rooms that have a lobby now: whoever comes to one needs a name.
+    lobbies: RwLock<HashSet<BareJid, foldhash::fast::RandomState>>,
     /// Turn of the focus' connections.
     proxy_turn: AtomicU32,
 }
@@ -134,6 +136,7 @@ impl Node {
             sessions: RwLock::default(),
             resumptions: Mutex::default(),
             promises: Mutex::default(),
+            lobbies: RwLock::default(),
             proxy_turn: AtomicU32::new(0),
         })
     }
@@ -187,8 +190,30 @@ impl Node {
     /// The message that tells a client its host's services, sent before the bind result (`spec/signaling.md` 2.7).
     pub(crate) fn announcement(&self, session: &Session) -> Option<Bytes> {
         let host = self.hosts.get(session.jid.domain())?;
-        let hints = RoomHints { rename: session.room.is_some(), ..RoomHints::default() };
+        let hints = RoomHints {
+            rename: session.room.is_some(),
+            display_name_required: self.has_lobby(session),
+            ..RoomHints::default()
+        };
         if host.announce { host.announced.announcement(&session.jid, hints) } else { None }
+    }
+
+    /// Whether the room that a connection is for has a lobby.
+    fn has_lobby(&self, session: &Session) -> bool {
+        let lobbies = self.lobbies.read();
+        // Hardly any room has one, and many thousands log in.
+        !lobbies.is_empty()
+            && amphi_room::address::room_of_session(&self.rooms, session).is_some_and(|r| lobbies.contains(&r))
+    }
+
+    /// A room has a lobby now, or none any more.
+    pub(crate) fn note_lobby(&self, room: BareJid, is_open: bool) {
+        let mut lobbies = self.lobbies.write();
+        if is_open {
+            lobbies.insert(room);
+        } else {
+            lobbies.remove(&room);
+        }
     }
 
     /// Whether this is a service: read at any rate, with large stanzas.
@@ -354,7 +379,7 @@ impl Node {
             return Routed::Hub(self.hub_of(&room), Box::new(input));
         }
         // An IQ to a MUC service itself: disco, ping. It comes back from the address that was asked.
-        if self.rooms.muc(to.domain()).is_some() && to.local().is_none() {
+        if self.rooms.has_rooms(to.domain()) && to.local().is_none() {
             let asked = stanza.to().ok().flatten().unwrap_or_else(|| to.clone());
             return match Hub::answer_service(&self.rooms, &asked, &session.jid, &stanza) {
                 Some(a) => Routed::Answer(a.raw().clone()),

@@ -385,6 +385,7 @@ fn room_text(v: &Value) -> String {
         ("password", "has_password"),
         ("lobby", "members_only"),
         ("waiting", "waiting"),
+        ("in lobby", "in_lobby"),
     ] {
         let _ = writeln!(out, "{name:11} {}", cell(&v[key]));
     }

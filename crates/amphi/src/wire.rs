@@ -8,7 +8,8 @@ use std::time::Duration;
 use amphi_focus::{AuthConfig, FocusConfig, LiveReading, NodeId, VnodeConfig};
 use amphi_queue::{LiveRule, SessionConfig, Spread};
 use amphi_room::{
-    AddressList, ChatBudget, MainConfig, MucConfig, NodeConfig, Role, RoomLimits, TokenPolicy, VisitorNodeConfig,
+    AddressList, ChatBudget, LobbyConfig, MainConfig, MucConfig, NodeConfig, Role, RoomLimits, TokenPolicy,
+    VisitorNodeConfig,
 };
 use amphi_signal::journal::JournalLimits;
 use amphi_signal::{
@@ -311,6 +312,9 @@ fn main_node(c: &Config, n: &Node, cores: usize, ports: &BTreeMap<String, Socket
     if c.visitors.enabled {
         identities.push(Identity::component("visitors", component("visitors")));
     }
+    if c.lobby.is_some() {
+        identities.push(Identity::component("lobbyrooms", component("lobby")));
+    }
     for (ty, value) in ["shard", "region", "release"].into_iter().zip(&c.announced) {
         if let Some(v) = value {
             identities.push(Identity::server(ty, v.clone()));
@@ -322,6 +326,10 @@ fn main_node(c: &Config, n: &Node, cores: usize, ports: &BTreeMap<String, Socket
         queue: c.queue.enabled || c.queue.service.is_some(),
         auto_allow_visitor_promotion: c.promotion == Promotion::Auto,
         visitors_ignore_list: c.visitors.ignore_list.iter().cloned().collect(),
+        lobby: c.lobby.as_ref().map(|exempt| LobbyConfig {
+            domain: component("lobby"),
+            exempt: exempt.iter().map(ToString::to_string).collect(),
+        }),
         focus: Some(c.focus.jid.clone()),
     });
     let rooms = NodeConfig {
@@ -337,6 +345,9 @@ fn main_node(c: &Config, n: &Node, cores: usize, ports: &BTreeMap<String, Socket
         .map(|v| (v.name.clone(), vec![v.muc.clone(), v.domain.clone()]))
         .collect();
     let mut components = vec![component("metadata"), component("focus")];
+    if c.lobby.is_some() {
+        components.push(component("lobby"));
+    }
     if c.visitors.enabled {
         components.push(component("visitors"));
     }
@@ -529,6 +540,7 @@ fn rooms(c: &Config, n: &Node, role: Role) -> NodeConfig {
         services: services(c),
         limits: RoomLimits {
             history: c.limits.history as usize,
+            lobby: c.limits.lobby as usize,
             audience_chat: ChatBudget {
                 person_burst: c.limits.audience_chat_burst,
                 person_every: c.limits.audience_chat_interval.0,

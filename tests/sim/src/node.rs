@@ -150,7 +150,7 @@ impl Node {
             Output::SendFrames { conn, frames } => frames.iter().for_each(|f| self.frame(conn, f)),
             Output::Route(s) => self.route(s),
             // Nobody waits for a room to begin in this world.
-            Output::Live { .. } | Output::Told { .. } => {}
+            Output::Live { .. } | Output::Lobby { .. } | Output::Told { .. } => {}
             Output::Promised { username, ttl, .. } => {
                 self.promised.push(username.clone());
                 self.promises.insert(username, now.elapsed + ttl);

@@ -70,6 +70,8 @@ export function wordsOf(refusal: JoinRefusal): [title: string, words: string] | 
   switch (refusal.kind) {
     case 'full':
       return ['The meeting is full', 'Every seat is taken. Try again in a moment.'];
+    case 'turned-away':
+      return ['You were not let in', refusal.words || 'The host did not let you into the meeting.'];
     case 'members-only':
       return ['Members only', 'The host admits known people only. Ask for an invitation.'];
     case 'name':

@@ -7,12 +7,14 @@ import { LocalMedia, remember } from '../media/devices';
 import { nickOf } from '../xmpp/jid';
 import type { JoinRefusal, Occupant, Own } from '../xmpp/presence';
 import { type Admission, RequestError, pause } from '../xmpp/request';
+import { LobbyRoom } from '../xmpp/lobby';
 import { JoinError, Room } from '../xmpp/room';
 import { Stream } from '../xmpp/stream';
 import { Chat } from './chat';
 import { Doorway, type Entry, Overtaken, machineUid, wordsOf } from './entry';
 import { Foyer } from './foyer';
 import { Hands } from './hands';
+import { Lobby } from './lobby';
 import { Media } from './media';
 import { Moderation } from './moderation';
 import { forgetSeat, keepSeat, seatOf } from './seat';
@@ -26,6 +28,7 @@ export class Meeting {
   readonly state = new MeetingState();
   readonly local = new LocalMedia();
   readonly moderation: Moderation;
+  readonly lobby: Lobby;
   private readonly chat: Chat;
   private readonly hands: Hands;
   private readonly media: Media;
@@ -40,6 +43,7 @@ export class Meeting {
   private retries = 0;
   private meetingId = '';
   private vnode?: string;
+  private lobbyJid?: string;
 
   constructor(
     private readonly config: Config,
@@ -54,6 +58,7 @@ export class Meeting {
     this.media = new Media(state, local, config, tell);
     this.foyer = new Foyer(state, config.ws, token);
     this.moderation = new Moderation(state, () => this.room, tell);
+    this.lobby = new Lobby(state, () => this.room, tell);
     this.doorway = new Doorway({ config, roomJid: this.roomJid, roomName, tenant, token });
     addEventListener('pagehide', () => {
       this.rememberSeat();
@@ -100,7 +105,7 @@ export class Meeting {
   private rememberSeat(): void {
     const { state: s, local } = this;
     const { kind } = s.phase.peek();
-    if (kind !== 'meeting' && kind !== 'joining' && kind !== 'waiting') return;
+    if (kind !== 'meeting' && kind !== 'joining' && kind !== 'waiting' && kind !== 'knocking') return;
     keepSeat({
       room: this.roomName,
       name: s.myName.peek(),
@@ -143,6 +148,8 @@ export class Meeting {
     this.generation++;
     this.abort?.abort();
     this.foyer.close();
+    this.lobby.close();
+    this.lobbyJid = undefined;
     this.media.detach();
     this.room?.leave();
     this.room = undefined;
@@ -210,12 +217,13 @@ export class Meeting {
     this.listen(stream, room, entry);
     early.forEach((s) => stream.emit('stanza', s));
     const services = room.discover(domain).catch(() => undefined);
-    const me = await this.joinRoom(room);
+    const me = await this.joinRoom(room).catch((error: unknown) => this.knock(room, error, alive));
     alive();
     this.state.me.value = me;
     await services;
     alive();
     this.watchFoyer();
+    this.lobby.watch(this.lobbyJid);
     if (entry.hand) this.hands.set(room, true);
   }
 
@@ -229,6 +237,22 @@ export class Meeting {
         await new Promise((resolve) => setTimeout(resolve, 500 * (attempt + 1)));
       }
     }
+  }
+
+  /** Waits in the lobby, if that is why the room refused, and comes in when a moderator says so. */
+  private async knock(room: Room, error: unknown, alive: () => void): Promise<Occupant> {
+    const address = error instanceof JoinError && error.refusal.kind === 'members-only' && error.refusal.lobby;
+    if (!address) throw error;
+    alive();
+    const { state } = this;
+    state.transition.value = null;
+    // With the right password this one would be in.
+    state.phase.value = { kind: 'knocking', wasWrong: this.password !== undefined };
+    this.password = undefined;
+    await new LobbyRoom(room.stream, address, room.nick, room.jid).knock(state.myName.peek());
+    alive();
+    state.phase.value = { kind: 'joining', words: 'You are let in' };
+    return this.joinRoom(room);
   }
 
   private failed(error: unknown, entry: Entry): void {
@@ -262,6 +286,8 @@ export class Meeting {
         break;
       case 'nobody-on-stage':
         return this.wait(entry);
+      case 'over':
+        return this.over();
       case 'promotion-refused':
         return void this.enter({ visitor: true, within: 'Back to the audience' });
     }
@@ -297,6 +323,7 @@ export class Meeting {
           this.tell('You are a moderator now.', 'good');
         }
         this.watchFoyer();
+        this.lobby.watch(this.lobbyJid);
       }
       if (o.hand && o.hand !== before?.hand && o.id !== room.nick) this.tell(`${o.name || 'Guest'} raised a hand.`);
     });
@@ -313,6 +340,9 @@ export class Meeting {
     room.on('subject', (subject) => (s.subject.value = subject));
     room.on('info', (info) => {
       s.isLocked.value = info.isLocked;
+      s.hasLobby.value = info.lobby !== undefined;
+      this.lobbyJid = info.lobby;
+      this.lobby.watch(info.lobby);
       s.createdAt.value = info.createdAt;
       s.visitorsEnabled.value = info.visitorsEnabled;
       if (entry.meeting && info.meetingId && entry.meeting !== info.meetingId) this.tell('This is a new meeting: the one before has ended, or the server was restarted.');

@@ -10,6 +10,8 @@ export type Phase =
   | { kind: 'joining'; words: string }
   /** The meeting has not begun for its audience. */
   | { kind: 'waiting'; returning: boolean }
+  /** Waits in the meeting's lobby. */
+  | { kind: 'knocking'; wasWrong: boolean }
   | { kind: 'password'; wasWrong: boolean }
   | { kind: 'meeting' }
   | { kind: 'ended'; title: string; words: string; canReturn: boolean };
@@ -90,6 +92,11 @@ export class MeetingState {
   readonly isLive = signal(true);
   readonly waiting = signal(0);
   readonly isLocked = signal(false);
+  /** The server has lobbies. */
+  readonly canHaveLobby = signal(false);
+  /** Newcomers wait until they are let in. */
+  readonly hasLobby = signal(false);
+  readonly knockers = signal<readonly { id: string; name: string }[]>([]);
   readonly createdAt = signal(0);
   readonly visitorsEnabled = signal(false);
 
@@ -103,6 +110,8 @@ export class MeetingState {
     this.people.value = new Map();
     this.me.value = null;
     this.hands.value = [];
+    this.knockers.value = [];
+    this.hasLobby.value = false;
     this.audienceNames.value = new Map();
     this.waiting.value = 0;
     this.myHand.value = 0;

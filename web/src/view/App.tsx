@@ -3,7 +3,7 @@
 import type { Meeting } from '../meeting/meeting';
 import { MeetingView } from './MeetingView';
 import { Prejoin } from './Prejoin';
-import { Ended, Joining, Password, Waiting } from './Status';
+import { Ended, Joining, Knocking, Password, Waiting } from './Status';
 
 export function App({ meeting }: { meeting: Meeting }) {
   const phase = meeting.state.phase.value;
@@ -14,6 +14,8 @@ export function App({ meeting }: { meeting: Meeting }) {
       return <Joining phase={phase} meeting={meeting} />;
     case 'waiting':
       return <Waiting phase={phase} meeting={meeting} />;
+    case 'knocking':
+      return <Knocking phase={phase} meeting={meeting} />;
     case 'password':
       return <Password phase={phase} meeting={meeting} />;
     case 'meeting':

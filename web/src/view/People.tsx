@@ -26,6 +26,8 @@ export function People({ meeting, onClose, onChat }: { meeting: Meeting; onClose
       </header>
       <div class="scroll" tabIndex={0} role="region" aria-label="Everybody in the meeting">
         {isModerator && <LiveSwitch meeting={meeting} />}
+        {isModerator && <LobbySwitch meeting={meeting} />}
+        {isModerator && <Knockers meeting={meeting} />}
         {isModerator && <Hands meeting={meeting} />}
         {raised.length > 0 && (
           <>
@@ -124,6 +126,56 @@ function Hands({ meeting }: { meeting: Meeting }) {
           </li>
         ))}
       </ol>
+    </div>
+  );
+}
+
+/** Those who wait in the lobby. */
+function Knockers({ meeting }: { meeting: Meeting }) {
+  const all = meeting.state.knockers.value;
+  if (all.length === 0) return null;
+  return (
+    <div class="hands" role="group" aria-label="Waiting to be let in">
+      <h3>
+        <Icon name="lock" size={17} /> Waiting to be let in <span>{all.length}</span>
+        {all.length > 1 && (
+          <button type="button" class="text-button" onClick={() => meeting.lobby.approve(all.map((k) => k.id))}>
+            Let all in
+          </button>
+        )}
+      </h3>
+      <ol class="persons">
+        {all.map((k) => (
+          <li key={k.id}>
+            <Avatar id={k.id} name={k.name} size={28} />
+            <span class="person-name">{k.name}</span>
+            <IconButton icon="close" label={`Turn ${k.name} away`} tone="small" size={17} onClick={() => meeting.lobby.deny(k.id)} />
+            <button type="button" class="small-button good" aria-label={`Let ${k.name} in`} onClick={() => meeting.lobby.approve([k.id])}>
+              Let in
+            </button>
+          </li>
+        ))}
+      </ol>
+    </div>
+  );
+}
+
+/** A lobby takes nobody into the audience, so it is opened before there is one. */
+function LobbySwitch({ meeting }: { meeting: Meeting }) {
+  const { state } = meeting;
+  const isOn = state.hasLobby.value;
+  if (!state.canHaveLobby.value && !isOn) return null;
+  const hasAudience = !isOn && state.audience.value > 0;
+  return (
+    <div class="live-switch lobby">
+      <Icon name="lock" />
+      <p>
+        <b>Lobby</b>
+        <small>{isOn ? 'Newcomers wait until you let them in.' : hasAudience ? 'Not while there is an audience.' : 'Everybody with the link comes in.'}</small>
+      </p>
+      <button type="button" class="small-button" aria-pressed={isOn} disabled={hasAudience} onClick={() => meeting.lobby.set(!isOn)}>
+        {isOn ? 'Close the lobby' : 'Open a lobby'}
+      </button>
     </div>
   );
 }

@@ -38,6 +38,44 @@ export function Waiting({ phase, meeting }: { phase: Of<'waiting'>; meeting: Mee
   );
 }
 
+/** In the lobby. Whoever knows the password need not wait. */
+export function Knocking({ phase, meeting }: { phase: Of<'knocking'>; meeting: Meeting }) {
+  const [password, setPassword] = useState('');
+  return (
+    <main class="status">
+      <div class="pulse slow" aria-hidden="true">
+        <Logo size={72} />
+      </div>
+      <p class="eyebrow">{meeting.roomName}</p>
+      <h1 aria-live="polite">The host lets you in soon</h1>
+      <p>They see that you are waiting. You come in by yourself as soon as they let you.</p>
+      {phase.wasWrong && (
+        <p class="problem" role="alert">
+          <Icon name="warn" size={18} /> That password was not it.
+        </p>
+      )}
+      <details>
+        <summary>I know the password</summary>
+        <form
+          onSubmit={(e) => {
+            e.preventDefault();
+            meeting.retryWithPassword(password);
+          }}
+        >
+          <label for="lobby-password">Password</label>
+          <input id="lobby-password" type="password" value={password} onInput={(e) => setPassword(e.currentTarget.value)} required />
+          <button class="primary" type="submit">
+            Join
+          </button>
+        </form>
+      </details>
+      <button class="text-button" type="button" onClick={() => meeting.leave()}>
+        Leave
+      </button>
+    </main>
+  );
+}
+
 export function Password({ phase, meeting }: { phase: Of<'password'>; meeting: Meeting }) {
   const [password, setPassword] = useState('');
   return (

@@ -31,7 +31,11 @@ export function Toolbar({ meeting, actions, panel }: { meeting: Meeting; actions
   if (isOnStage && state.visitorsEnabled.value) more.push({ label: 'Step down to the audience', icon: 'stepDown', onClick: () => meeting.stepDown() });
   if (isModerator) more.push({ label: state.isLocked.value ? 'Change the password' : 'Lock with a password', icon: 'lock', onClick: () => actions.dialog('password') });
   const unread = panel === 'chat' ? 0 : state.unread.value;
-  const asked = state.hands.value.length;
+  const hands = state.hands.value.length;
+  const knocking = state.knockers.value.length;
+  const asked = hands + knocking;
+  const waits = (n: number) => (n > 99 ? '99+' : n);
+  const asking = [hands > 0 && `${waits(hands)} raised hands`, knocking > 0 && `${waits(knocking)} waiting`].filter(Boolean).join(', ');
 
   return (
     <nav class="toolbar" aria-label="Controls">
@@ -51,7 +55,7 @@ export function Toolbar({ meeting, actions, panel }: { meeting: Meeting; actions
       )}
       <span class="gap" />
       <IconButton icon="chat" label={unread > 0 ? `Chat, ${unread > 99 ? '99+' : unread} unread` : 'Chat'} shortcut="C" tone={panel === 'chat' ? 'open' : ''} expanded={panel === 'chat'} badge={unread} onClick={() => actions.panel(panel === 'chat' ? null : 'chat')} caption="Chat" />
-      <IconButton icon="people" label={asked > 0 ? `People, ${asked > 99 ? '99+' : asked} raised hands` : 'People'} shortcut="P" tone={panel === 'people' ? 'open' : ''} expanded={panel === 'people'} badge={asked} onClick={() => actions.panel(panel === 'people' ? null : 'people')} caption="People" />
+      <IconButton icon="people" label={asked > 0 ? `People, ${asking}` : 'People'} shortcut="P" tone={panel === 'people' ? 'open' : ''} expanded={panel === 'people'} badge={asked} onClick={() => actions.panel(panel === 'people' ? null : 'people')} caption="People" />
       <Menu label="More" items={more} tone="" />
       <IconButton icon="leave" label="Leave" tone="leave" onClick={() => (isModerator ? actions.dialog('leave') : meeting.leave())} caption="Leave" />
     </nav>

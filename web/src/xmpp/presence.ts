@@ -114,6 +114,10 @@ export function ownExtensions(own: Own): Element[] {
 export type JoinRefusal =
   | { kind: 'password' }
   | { kind: 'members-only'; lobby?: string; waitingForHost: boolean }
+  /** A moderator does not let this one in. */
+  | { kind: 'turned-away'; words: string }
+  /** The meeting ended while this one waited. */
+  | { kind: 'over' }
   | { kind: 'full' }
   | { kind: 'name' }
   | { kind: 'again' }

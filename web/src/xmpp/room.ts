@@ -15,6 +15,8 @@ export interface RoomInfo {
   createdAt: number;
   isLocked: boolean;
   isMembersOnly: boolean;
+  /** Address of the lobby, if there is one. */
+  lobby?: string;
   visitorsEnabled: boolean;
 }
 
@@ -136,6 +138,7 @@ export class Room extends Emitter<Events> {
       createdAt: Number(fields.get('muc#roominfo_created_timestamp')) || Date.now(),
       isLocked: features.includes('muc_passwordprotected'),
       isMembersOnly: features.includes('muc_membersonly'),
+      lobby: fields.get('muc#roominfo_lobbyroom') || undefined,
       visitorsEnabled: fields.get('muc#roominfo_visitorsEnabled') === '1',
     };
     this.emit('info', info);
@@ -193,17 +196,19 @@ export class Room extends Emitter<Events> {
     await this.stream.iq('set', `${this.jid}/focus`, mute);
   }
 
-  async setPassword(password: string): Promise<void> {
-    const field = (name: string, value: string) => x('field', { var: name }, x('value', {}, value));
-    const form = x(
-      'x',
-      { xmlns: ns.DATA, type: 'submit' },
-      field('FORM_TYPE', 'http://jabber.org/protocol/muc#roomconfig'),
-      field('muc#roomconfig_passwordprotectedroom', password ? '1' : '0'),
-      field('muc#roomconfig_roomsecret', password),
-      field('muc#roomconfig_whois', 'anyone'),
-    );
+  private async configure(...fields: [name: string, value: string][]): Promise<void> {
+    const all = [['FORM_TYPE', 'http://jabber.org/protocol/muc#roomconfig'], ...fields, ['muc#roomconfig_whois', 'anyone']];
+    const form = x('x', { xmlns: ns.DATA, type: 'submit' }, ...all.map(([name, value]) => x('field', { var: name }, x('value', {}, value))));
     await this.stream.iq('set', this.jid, x('query', { xmlns: ns.MUC_OWNER }, form));
+  }
+
+  setPassword(password: string): Promise<void> {
+    return this.configure(['muc#roomconfig_passwordprotectedroom', password ? '1' : '0'], ['muc#roomconfig_roomsecret', password]);
+  }
+
+  /** Opens the lobby, or closes it. */
+  setMembersOnly(on: boolean): Promise<void> {
+    return this.configure(['muc#roomconfig_membersonly', on ? '1' : '0']);
   }
 
   /** Whether the audience is let in. */

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amphi_room::{
-    Claims, ConnId, ExternalService, Group, Hub, Input, MainConfig, MucConfig, NodeConfig, Origin, Output, PeerState,
-    Role, RoomId, Session, VisitorNodeConfig, to_real,
+    Claims, ConnId, ExternalService, Group, Hub, Input, LobbyConfig, MainConfig, MucConfig, NodeConfig, Origin, Output,
+    PeerState, Role, RoomId, Session, VisitorNodeConfig, to_real,
 };
 use amphi_stanza::{FullJid, Jid, Limits, Stanza, ns};
 use bytes::Bytes;
@@ -19,6 +19,7 @@ pub fn main_config() -> NodeConfig {
         role: Role::Main(MainConfig {
             visitors: Some("visitors.meet.example".into()),
             always_visitors_enabled: true,
+            lobby: Some(LobbyConfig { domain: "lobby.meet.example".into(), exempt: Default::default() }),
             ..MainConfig::default()
         }),
         host: "meet.example".into(),
@@ -64,10 +65,12 @@ impl Node {
             Role::Main(m) => m.visitors.as_deref(),
             Role::VisitorNode(_) => None,
         };
+        let lobby = self.cfg.main().and_then(|m| m.lobby.as_ref());
         self.cfg.serves(domain)
             || self.cfg.muc(domain).is_some()
             || self.cfg.metadata.as_deref() == Some(domain)
             || main == Some(domain)
+            || lobby.is_some_and(|l| l.domain == domain)
     }
 }
 
@@ -210,7 +213,11 @@ impl World {
                 }
             }
             Output::Route(s) => self.route(node, s),
-            Output::Promised { .. } | Output::Live { .. } | Output::Told { .. } | Output::Refused(_) => {}
+            Output::Promised { .. }
+            | Output::Live { .. }
+            | Output::Lobby { .. }
+            | Output::Told { .. }
+            | Output::Refused(_) => {}
         }
     }
 

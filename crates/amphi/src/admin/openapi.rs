@@ -31,7 +31,7 @@ fn schemas() -> Value {
     let pair = object(json!({ "total": n, "up": n }));
     let room = object(json!({
         "room": text, "name": text, "shown": text, "meeting_id": maybe_text, "created": maybe_n, "stage": n, "audience": n,
-        "moderators": maybe_n, "hands": maybe_n, "has_password": maybe_b, "members_only": maybe_b, "waiting": maybe_n,
+        "moderators": maybe_n, "hands": maybe_n, "has_password": maybe_b, "members_only": maybe_b, "waiting": maybe_n, "in_lobby": maybe_n,
         "seats_pending": maybe_n,
         "nodes": { "type": "array", "items": object(json!({ "node": text, "visitors": n, "pending": n, "state": text })) },
         "bridges": { "type": "array", "items": object(json!({ "bridge": text, "jid": text, "endpoints": n })) },

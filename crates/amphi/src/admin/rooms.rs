@@ -59,7 +59,7 @@ fn room_json(room: &BareJid, hub: Option<&RoomStatus>, audience: usize, focus: O
         "hands": hub.map(|h| h.hands),
         "has_password": hub.map(|h| h.has_password),
         "members_only": hub.map(|h| h.members_only),
-        "waiting": hub.map(|h| h.waiting),
+        "waiting": hub.map(|h| h.waiting), "in_lobby": hub.map(|h| h.in_lobby),
         "seats_pending": focus.map(|f| f.seats_pending),
     });
     v["nodes"] = focus

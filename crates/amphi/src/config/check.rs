@@ -89,6 +89,7 @@ impl Check<'_> {
             tls,
             main,
             visitors,
+            lobby: file.lobby.enabled.then(|| self.addresses("lobby.whitelist", &file.lobby.whitelist)),
             queue: self.queue(),
             focus,
             media: self.media(),

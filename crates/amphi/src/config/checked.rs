@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use amphi_signal::journal::Kind;
-use amphi_stanza::BareJid;
+use amphi_stanza::{BareJid, Jid};
 use secrecy::SecretString;
 
 use super::acme::Acme;
@@ -56,6 +56,8 @@ pub struct Config {
     pub main: Option<Node>,
     /// The audience.
     pub visitors: Visitors,
+    /// Who never waits in a lobby; `None`: there are no lobbies.
+    pub lobby: Option<Vec<Jid>>,
     /// The visitor queue.
     pub queue: QueueFile,
     /// The focus.

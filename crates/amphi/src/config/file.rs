@@ -12,6 +12,7 @@ use super::bridge::BridgeFile;
 use super::focus::FocusFile;
 use super::hosts::{HostFile, MucFile};
 use super::limits::LimitsFile;
+use super::lobby::LobbyFile;
 use super::media::MediaFile;
 use super::queue::QueueFile;
 use super::services::ServiceFile;
@@ -66,6 +67,8 @@ pub struct File {
     pub web: WebFile,
     /// The audience: its nodes, and who may come back from it.
     pub visitors: VisitorsFile,
+    /// Lobbies, where newcomers wait until a moderator lets them in.
+    pub lobby: LobbyFile,
     /// Where visitors wait until their meeting is live.
     pub queue: QueueFile,
     /// The conference focus.
@@ -107,6 +110,7 @@ impl Default for File {
             services: Vec::new(),
             web: WebFile::default(),
             visitors: VisitorsFile::default(),
+            lobby: LobbyFile::default(),
             queue: QueueFile::default(),
             focus: FocusFile::default(),
             media: MediaFile::default(),

@@ -66,6 +66,8 @@ pub struct LimitsFile {
     /// Largest message of a visitor, since everybody gets a copy of it; a larger one is refused. People on stage may write what
     /// fits into a stanza.
     pub audience_chat_size: Size,
+    /// People who wait in the lobby of one meeting; the next one is told to come back.
+    pub lobby: u32,
     /// Conferences at one time; whoever asks for one more is told to come back.
     pub conferences: u32,
     /// Conference requests admitted a second; further ones are held back, then told to come back.
@@ -109,6 +111,7 @@ impl Default for LimitsFile {
             audience_chat_room_burst: 60,
             audience_chat_per_room: 20,
             audience_chat_size: Size::kib(16),
+            lobby: 250,
             conferences: 10_000,
             admissions_per_second: 400,
             admission_burst: 400,

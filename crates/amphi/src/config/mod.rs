@@ -15,6 +15,7 @@ mod focus;
 mod hosts;
 mod layers;
 mod limits;
+mod lobby;
 mod media;
 mod nodes;
 mod queue;

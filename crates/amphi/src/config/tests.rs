@@ -222,3 +222,14 @@ fn a_text_argument_means_the_same_with_and_without_quotes() {
         assert_eq!(Config::check(&layered).unwrap().links, Links::S2s, "{said}");
     }
 }
+
+#[test]
+fn lobbies_are_there_unless_they_are_switched_off() {
+    let whitelist =
+        |text: &str| config(text).map(|c| c.lobby.map(|l| l.iter().map(ToString::to_string).collect::<Vec<_>>()));
+    assert_eq!(whitelist("").unwrap(), Some(vec![]));
+    assert_eq!(whitelist("[lobby]\nenabled = false").unwrap(), None);
+    let listed = whitelist("[lobby]\nwhitelist = [\"rec.example\", \"a@b.example\"]").unwrap();
+    assert_eq!(listed.unwrap(), ["rec.example", "a@b.example"]);
+    assert!(whitelist("[lobby]\nwhitelist = [\"a@b.example/c\"]").is_err());
+}

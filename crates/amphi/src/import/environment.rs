@@ -77,7 +77,6 @@ const NOT_NEEDED: &[&str] = &[
 const OF_THE_PAGE: &[&str] = &[
     "ENABLE_PREJOIN_PAGE",
     "ENABLE_WELCOME_PAGE",
-    "ENABLE_LOBBY",
     "ENABLE_SIMULCAST",
     "ENABLE_P2P",
     "RESOLUTION",
@@ -248,6 +247,11 @@ fn other(import: &mut Import, name: &str, value: &str, domain: &str) {
             import.set("visitors", "ignore_list", vec![Value::from(value)]);
             import.set("focus", "trusted_domains", vec![Value::from(value)]);
             import.note(format!("Accounts of recorders on {value} go into [[hosts]] with auth = \"internal\"."));
+        }
+        "ENABLE_LOBBY" => {
+            if let Some(enabled) = import.switch(name, value) {
+                import.set("lobby", "enabled", enabled);
+            }
         }
         "JVB_BREWERY_MUC" => import.set("bridge", "brewery", value),
         "BRIDGE_STRESS_THRESHOLD" => match value.parse::<f64>() {

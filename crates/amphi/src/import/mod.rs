@@ -273,6 +273,7 @@ PUBLIC_URL=https://meet.example.com/
 XMPP_DOMAIN=meet.example.com
 XMPP_MUC_DOMAIN=muc.meet.example.com
 ENABLE_VISITORS=1
+ENABLE_LOBBY=0
 VISITORS_MAX_PARTICIPANTS=40
 VISITORS_MAX_VISITORS_PER_NODE="250"
 VISITORS_XMPP_SERVER=a,b
@@ -296,7 +297,7 @@ JIGASI_SIP_URI=
         let c = config(&import);
         assert_eq!((c.domain.as_str(), c.muc_prefix.as_str(), c.stage), ("meet.example.com", "muc", 40));
         assert_eq!(c.listen.public_url.as_deref(), Some("https://meet.example.com"));
-        assert_eq!(c.visitors.nodes.len(), 2);
+        assert_eq!((c.visitors.nodes.len(), c.lobby.is_some()), (2, false));
         let bridge = c.bridge.as_ref().unwrap();
         assert_eq!((bridge.said.port, bridge.mappings.len()), (12_000, 2));
         let services: Vec<_> = c.services.iter().map(|s| (s.kind, s.port)).collect();
