@@ -48,9 +48,9 @@ fn errors_of_an_allocation_are_met_as_the_table_says() {
             w.pass(s(6));
             assert!(w.active("n2"), "{case}");
         } else {
-            w.pass(s(30));
             assert!(!w.active("n2"), "{case}");
-            w.pass(s(70));
+            // It is the only one: a health check that finds it well is enough.
+            w.pass(s(30));
         }
         assert!(w.active("n0") && w.active("n1") && w.active("n2"), "{case}");
         assert_eq!(w.on("b1").len(), 3, "{case}");

@@ -1,5 +1,5 @@
 //! Bridge channels over WebSocket (`spec/bridge.md` 3.1): the upgrade, and one task per socket that carries text both ways.
-//! Those that this bridge opens itself are in [`super::dial`].
+//! Those that this bridge opens itself are in `dial`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -310,7 +310,7 @@ fn somebody() -> Value {
     let one =
         |name: &str| json!({ "required": [name], "properties": { name: { "type": "string", "maxLength": 1000 } } });
     json!({ "type": "object", "oneOf": [one("participantId"), one("number")], "properties": {
-        "participantId": { "type": ["string", "null"] }, "number": { "type": ["string", "null"] } } })
+        "participantId": { "type": ["string", "null"], "maxLength": 1000 }, "number": { "type": ["string", "null"], "maxLength": 1000 } } })
 }
 fn chat_message() -> Value {
     json!({ "type": "object", "required": ["room", "connectionJIDs", "message"], "properties": {
