@@ -466,6 +466,9 @@ impl Conference {
                 self.relayed.remove(behind);
                 shared.forget(*behind);
             }
+            if link.is_relay() {
+                shared.out.push_back(Output::HangUp { endpoint: id });
+            }
             self.close_socket(shared, link.channels.socket, why);
         } else {
             return;
@@ -486,6 +489,9 @@ impl Conference {
     pub(super) fn expire(&mut self, now: Instant, shared: &mut Shared) {
         for link in self.links.values() {
             let reason = if link.is_relay() { "relay_closed" } else { "endpoint closed" };
+            if link.is_relay() {
+                shared.out.push_back(Output::HangUp { endpoint: link.id });
+            }
             self.close_socket(shared, link.channels.socket, reason);
             shared.forget(link.id);
         }

@@ -337,6 +337,7 @@ impl Bridge {
                     self.sockets.remove(&socket);
                 }
                 Output::Dial { endpoint, url } => self.dial(endpoint, url),
+                Output::HangUp { endpoint } => drop(self.dials.remove(&endpoint)),
             }
         }
         for (b, out) in self.breweries.iter_mut().zip(&self.links) {
@@ -364,9 +365,6 @@ impl Bridge {
     }
 
     fn command(&mut self, c: Command) {
-        if let Command::RemoveEndpoint(id) = &c {
-            self.dials.remove(id);
-        }
         let added = match &c {
             Command::AddEndpoint(a) => Some(a.id),
             _ => None,

@@ -66,6 +66,11 @@ pub enum Output {
         /// Address.
         url: String,
     },
+    /// A relay is gone: its WebSocket is no longer opened.
+    HangUp {
+        /// The relay.
+        endpoint: EndpointId,
+    },
 }
 
 macro_rules! totals {

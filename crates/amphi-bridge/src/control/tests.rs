@@ -22,6 +22,7 @@ struct World {
     commands: Vec<Command>,
     texts: Vec<(SocketId, String)>,
     closed: Vec<(SocketId, u16, &'static str)>,
+    dialing: Vec<EndpointId>,
     last: u64,
 }
 
@@ -57,6 +58,7 @@ fn world_with(settings: BridgeSettings) -> World {
         commands: Vec::new(),
         texts: Vec::new(),
         closed: Vec::new(),
+        dialing: Vec::new(),
         last: 0,
     }
 }
@@ -99,7 +101,8 @@ impl World {
                 Output::Plane(c) => self.commands.push(c),
                 Output::Socket { socket, text } => self.texts.push((socket, text.to_string())),
                 Output::CloseSocket { socket, code, reason } => self.closed.push((socket, code, reason)),
-                Output::Dial { .. } => {}
+                Output::Dial { endpoint, .. } => self.dialing.push(endpoint),
+                Output::HangUp { endpoint } => self.dialing.retain(|d| *d != endpoint),
             }
         }
         answers
@@ -352,6 +355,21 @@ fn batches_of_mutes_and_expiries_are_done_even_for_those_who_are_gone() {
     w.ok(&modify("", "<relay id='r' expire='true'/><relay id='s' expire='true'/>"));
     w.ok(&modify("", "<endpoint id='b' expire='true'/>"));
     assert!(!w.exists(), "an empty conference ends with the request that emptied it");
+}
+
+#[test]
+fn a_relays_websocket_is_opened_until_the_relay_or_its_conference_is_gone() {
+    let relay = "<relay id='r1' create='true'><transport/></relay>";
+    let dial = "<relay id='r1'><transport><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1' ufrag='u' pwd='p'>\
+                <web-socket xmlns='http://jitsi.org/protocol/colibri' url='ws://192.0.2.1/colibri-relay-ws/x/m/r1?pwd=p'/></transport></transport></relay>";
+    for end in ["<relay id='r1' expire='true'/>", ""] {
+        let mut w = with_meeting();
+        w.ok(&modify("", relay));
+        w.ok(&modify("", dial));
+        assert_eq!(w.dialing.len(), 1);
+        w.ok(&modify(if end.is_empty() { "expire='true'" } else { "" }, end));
+        assert!(w.dialing.is_empty(), "{end}");
+    }
 }
 
 #[test]
