@@ -103,7 +103,7 @@ impl World {
                 Output::Plane(Command::SendMessage { text, .. }) => {
                     assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
                 }
-                Output::Plane(_) | Output::CloseSocket { .. } | Output::Dial { .. } => {}
+                Output::Plane(_) | Output::CloseSocket { .. } | Output::Dial { .. } | Output::HangUp { .. } => {}
             }
         }
         self.relays = self.colibri.figures().relays;
