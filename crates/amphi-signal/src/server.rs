@@ -578,7 +578,6 @@ async fn serve_c2s(listener: TcpListener, node: Arc<Node>, secure: Vec<IpAddr>, 
         match listener.accept().await {
             Ok((socket, peer)) => {
                 let Some(place) = door.enter(peer.ip()) else { continue };
-                let _ = socket.set_nodelay(true);
                 let trusted = socket.local_addr().is_ok_and(|a| secure.contains(&a.ip()));
                 let Ok(socket) = socket.into_std() else { continue };
                 let shard = node.shards.pick();

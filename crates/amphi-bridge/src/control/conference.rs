@@ -466,16 +466,21 @@ impl Conference {
                 self.relayed.remove(behind);
                 shared.forget(*behind);
             }
-            if link.is_relay() {
-                shared.out.push_back(Output::HangUp { endpoint: id });
-            }
-            self.close_socket(shared, link.channels.socket, why);
+            self.close_channel(shared, &link, why);
         } else {
             return;
         }
         shared.forget(id);
         shared.plane(Command::RemoveEndpoint(id));
         self.tell_brain(now, shared, brain::Input::Removed(id));
+    }
+
+    /// Ends the WebSocket of somebody who goes, and opens it no more.
+    fn close_channel(&self, shared: &mut Shared, link: &Link, reason: &'static str) {
+        if link.is_relay() {
+            shared.out.push_back(Output::HangUp { endpoint: link.id });
+        }
+        self.close_socket(shared, link.channels.socket, reason);
     }
 
     pub(super) fn close_socket(&self, shared: &mut Shared, socket: Option<SocketId>, reason: &'static str) {
@@ -489,10 +494,7 @@ impl Conference {
     pub(super) fn expire(&mut self, now: Instant, shared: &mut Shared) {
         for link in self.links.values() {
             let reason = if link.is_relay() { "relay_closed" } else { "endpoint closed" };
-            if link.is_relay() {
-                shared.out.push_back(Output::HangUp { endpoint: link.id });
-            }
-            self.close_socket(shared, link.channels.socket, reason);
+            self.close_channel(shared, link, reason);
             shared.forget(link.id);
         }
         for id in self.relayed.keys() {

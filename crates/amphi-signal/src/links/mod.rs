@@ -166,7 +166,6 @@ impl Links {
             match listener.accept().await {
                 Ok((socket, peer)) => {
                     let Some(place) = door.enter(peer.ip()) else { continue };
-                    let _ = socket.set_nodelay(true);
                     tokio::spawn(incoming::run(self.clone(), socket, peer, place));
                 }
                 Err(e) => {
